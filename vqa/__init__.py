@@ -1,0 +1,1 @@
+"""Everything the scripts share: records, prompts, judging, models. No module here imports a script or a reward."""

@@ -1,0 +1,111 @@
+"""One way to parse arguments and to fail, for every script.
+
+TRL's `TrlParser` does the work (`--config FILE.yaml`, `--key value` overrides, `env:` in the YAML);
+this wrapper turns its exceptions into one line each.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from trl import TrlParser
+
+from vqa.errors import UserError
+
+
+def parse_arguments(
+    *dataclass_types: type,
+    description: str | None = None,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> tuple[Any, ...]:
+    """Parse `--config FILE.yaml` and `--key value` overrides into one instance per dataclass.
+
+    Args:
+        dataclass_types: the dataclasses whose fields are the arguments.
+        description: the text above the options in `--help`, usually the script's docstring.
+        argv: the arguments without the program's name; default: those of this process.
+        prog: the name shown in usage and errors.
+
+    Raises:
+        UserError: unknown key, bad value, missing or malformed config file. The message names the key.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _OneLineParser(
+        dataclass_types, prog=prog, description=description, formatter_class=_HELP_FORMAT, allow_abbrev=False
+    )
+    config = _config_path(argv)
+    if config is not None:
+        _check_config(config, dataclass_types)
+    try:
+        return parser.parse_args_and_config(args=argv)
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error).replace("\n", " ")) from error
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call `main` and exit: 0 or its return value; 2 with a message for a `UserError`; 130 for Ctrl-C."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code or 0)
+
+
+def _HELP_FORMAT(prog: str):
+    import argparse
+
+    class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+        pass
+
+    return Formatter(prog, max_help_position=32, width=110)
+
+
+class _OneLineParser(TrlParser):
+    def error(self, message: str):
+        raise UserError(f"{message} (see --help)")
+
+
+def _config_path(argv: list[str]) -> Path | None:
+    for argument in argv:
+        if argument.startswith("--config="):
+            raise UserError(f"write '--config {argument.removeprefix('--config=')}', with a space instead of '='")
+    if "--config" not in argv:
+        return None
+    index = argv.index("--config") + 1
+    if index == len(argv):
+        raise UserError("--config takes the path of a YAML file")
+    path = Path(argv[index])
+    if not path.is_file():
+        raise UserError(f"--config {path}: no such file")
+    return path
+
+
+def _check_config(path: Path, dataclass_types: Sequence[type]) -> None:
+    """Name the offending key of a YAML file, which argparse would report as a bare string of arguments."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: a config is a YAML mapping of 'key: value' lines")
+    known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init} | {"env"}
+    unknown = [str(key) for key in config if key not in known]
+    if unknown:
+        raise UserError(f"{path}: unknown key{'s' * (len(unknown) > 1)}: {', '.join(unknown)}")
+    if not isinstance(config.get("env", {}), dict):
+        raise UserError(f"{path}: env: expected a mapping of environment variables")
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints (rank 0, or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0
