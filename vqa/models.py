@@ -1,0 +1,224 @@
+"""Loading a vision-language model and naming its parts.
+
+Every supported family has the same three parts under names of its own: a vision tower, a connector
+that maps its features into the language model, and the language model with its head.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from peft import PeftConfig, PeftModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+
+from vqa.errors import UserError
+
+PARTS = ("vision", "connector", "llm")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family keeps its parts: prefixes of parameter names below `model.`; the rest is the LLM."""
+
+    vision: tuple[str, ...]
+    connector: tuple[str, ...]
+    mrope: bool = False
+
+    def part_of(self, name: str) -> str:
+        """The part (`vision`, `connector` or `llm`) that a parameter or module belongs to."""
+        name = name.removeprefix("base_model.model.").removeprefix("model.") + "."
+        if name.startswith(tuple(prefix + "." for prefix in self.connector)):
+            return "connector"
+        if name.startswith(tuple(prefix + "." for prefix in self.vision)):
+            return "vision"
+        return "llm"
+
+
+_LLAVA = Family(vision=("vision_tower",), connector=("multi_modal_projector", "image_newline"))
+_IDEFICS = Family(vision=("vision_model",), connector=("connector",))
+_QWEN = Family(vision=("visual",), connector=("visual.merger", "visual.deepstack_merger_list"), mrope=True)
+FAMILIES = {
+    "llava": _LLAVA,
+    "llava_next": _LLAVA,
+    "llava_onevision": _LLAVA,
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": _QWEN,
+}
+
+
+def family_of(config: Any) -> Family:
+    """The family of a model's config.
+
+    Raises:
+        UserError: a model type whose parts are not known here.
+    """
+    if config.model_type not in FAMILIES:
+        raise UserError(f"model type '{config.model_type}' is not supported; supported: {', '.join(FAMILIES)}")
+    return FAMILIES[config.model_type]
+
+
+def resolve_model_path(name_or_path: str) -> str:
+    """The name as given, after checking that what looks like a folder is a complete checkpoint.
+
+    Raises:
+        UserError: a missing folder, a folder without a config, or the base model without its tower.
+    """
+    path = Path(name_or_path)
+    if not path.exists():
+        if name_or_path.startswith((".", "/")) or name_or_path.count("/") != 1:
+            raise UserError(f"{name_or_path}: no such model folder")
+        return name_or_path
+    if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+        raise UserError(f"{path}: no config.json there, so this is not a model folder")
+    if (path / "model.safetensors.index.json").is_file():
+        import json
+
+        shards = set(json.loads((path / "model.safetensors.index.json").read_text())["weight_map"].values())
+        missing = sorted(shard for shard in shards if not (path / shard).is_file())
+        if missing:
+            raise UserError(f"{path}: {missing[0]} is missing; run `make offline-weights`")
+    return name_or_path
+
+
+def load_config(name_or_path: str, trust_remote_code: bool = False) -> Any:
+    """The model's config; of an adapter folder, the config of its base model."""
+    resolve_model_path(name_or_path)
+    if (Path(name_or_path) / "adapter_config.json").is_file():
+        name_or_path = PeftConfig.from_pretrained(name_or_path).base_model_name_or_path
+    try:
+        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name_or_path}: cannot load the model's config: {str(error).splitlines()[0]}") from error
+
+
+def load_processor(name_or_path: str, trust_remote_code: bool = False) -> ProcessorMixin:
+    """Tokenizer, chat template and image processor of a checkpoint.
+
+    Raises:
+        UserError: there is none, or it has no chat template.
+    """
+    resolve_model_path(name_or_path)
+    try:
+        processor = AutoProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name_or_path}: cannot load the processor: {str(error).splitlines()[0]}") from error
+    if not isinstance(processor, ProcessorMixin) or processor.chat_template is None:
+        raise UserError(f"{name_or_path}: no processor with a chat template there: not a chat vision-language model")
+    return processor
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    dtype: torch.dtype | str = "auto",
+    attn_implementation: str = "sdpa",
+    load_in_4bit: bool = False,
+    trust_remote_code: bool = False,
+    device_map: Any = None,
+) -> PreTrainedModel:
+    """An image-text-to-text model from safetensors; of an adapter folder, its base with the adapter on top.
+
+    Args:
+        dtype: `auto` takes the checkpoint's on CUDA and float32 elsewhere.
+        load_in_4bit: NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314); the
+            vision tower and connector stay as they are.
+
+    Raises:
+        UserError: missing files, or a checkpoint that is not of a supported kind.
+    """
+    config = load_config(name_or_path, trust_remote_code)
+    family = family_of(config)
+    if dtype == "auto" and not torch.cuda.is_available():
+        dtype = torch.float32
+    quantization = None
+    if load_in_4bit:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+            llm_int8_skip_modules=["lm_head", *family.vision, *family.connector],
+        )
+    base, adapter = name_or_path, None
+    if (Path(name_or_path) / "adapter_config.json").is_file():
+        base, adapter = PeftConfig.from_pretrained(name_or_path).base_model_name_or_path, name_or_path
+        resolve_model_path(base)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            base,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            quantization_config=quantization,
+            trust_remote_code=trust_remote_code,
+            device_map=device_map,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{base}: cannot load the model: {str(error).splitlines()[0]}") from error
+    return PeftModel.from_pretrained(model, adapter) if adapter else model
+
+
+def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The architecture without weights (meta device): what a dry run needs to count parameters."""
+    config = load_config(name_or_path, trust_remote_code)
+    family_of(config)
+    with init_empty_weights():
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def inner_model(model: nn.Module) -> nn.Module:
+    """The module that holds the parts (`LlavaModel`, `Qwen2VLModel`, ...), below heads and adapters."""
+    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.model
+
+
+def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Parameters per part: `{part: {"total": n, "trainable": m}}`; 4-bit weights count as what they stand for."""
+    family = family_of(model.config)
+    counts = {part: {"total": 0, "trainable": 0} for part in PARTS}
+    for name, parameter in model.named_parameters():
+        quantized = parameter.__class__.__name__ == "Params4bit"
+        numel = parameter.numel() * 2 if quantized else parameter.numel()
+        part = counts[family.part_of(name)]
+        part["total"] += numel
+        part["trainable"] += numel if parameter.requires_grad else 0
+    return counts
+
+
+def freeze(model: nn.Module, parts: list[str]) -> None:
+    """Turn off gradients of the named parts (`vision`, `connector`, `llm`), adapters excepted.
+
+    Raises:
+        UserError: a name that is no part.
+    """
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise UserError(f"--freeze {unknown[0]}: choose from {', '.join(PARTS)}")
+    family = family_of(model.config)
+    for name, parameter in model.named_parameters():
+        if family.part_of(name) in parts and "lora_" not in name:
+            parameter.requires_grad_(False)
+
+
+def lora_targets(model: nn.Module, parts: list[str]) -> list[str]:
+    """Full names of the linear layers of the given parts, but the LM head: what LoRA adapts."""
+    family = family_of(model.config)
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and family.part_of(name) in parts
+    ]
