@@ -32,7 +32,7 @@ def complete_record(
     try:
         fields = to_contract_fields(
             # A file's name is the bytes it has on disk; normalising it could lose the file.
-            {name: _normalised(value, 1, nfc=name not in IMAGE_NAMES) for name, value in row.items()}
+            {name: normalised(value, 1, nfc=name not in IMAGE_NAMES) for name, value in row.items()}
         )
     except RowProblem as problem:
         return {}, [str(problem)]
@@ -115,7 +115,7 @@ class _Problems:
         return [self.text(item, f"{field}[{index}]") for index, item in enumerate(value)]
 
 
-def _normalised(value: Any, depth: int, nfc: bool = True) -> Any:
+def normalised(value: Any, depth: int, nfc: bool = True) -> Any:
     """`value` with every string in NFC. Raises RowProblem for what UTF-8 JSON cannot carry on."""
     if isinstance(value, str):
         if value.isascii():
@@ -130,9 +130,9 @@ def _normalised(value: Any, depth: int, nfc: bool = True) -> Any:
     if depth > MAX_DEPTH:
         raise RowProblem(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
-        return [_normalised(item, depth + 1, nfc) for item in value]
+        return [normalised(item, depth + 1, nfc) for item in value]
     if isinstance(value, dict):
-        return {_normalised(key, depth): _normalised(item, depth + 1, nfc) for key, item in value.items()}
+        return {normalised(key, depth): normalised(item, depth + 1, nfc) for key, item in value.items()}
     return value
 
 
