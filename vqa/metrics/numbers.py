@@ -1,0 +1,244 @@
+"""Quantities in text: number words, decimal commas, units, comparators, intervals.
+
+`read_quantity` answers "which one quantity does this text state?", with words around it or not, and says
+None when it states none or several: "3 or 4" is a hedge, "3-4" is an interval.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from vqa.metrics.units import canonical_unit, conversion
+
+_WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+        " sixteen seventeen eighteen nineteen".split()
+    )
+}
+_WORDS |= {
+    word: 10 * tens
+    for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+
+# "1,234,567" and "1.234.567" are grouped; "1,5" and "0,125" are decimal commas; "1,234" is grouped, since
+# a size to the thousandth is rarer than a thousand. "3,4" is 3.4, while "3, 4" is two numbers.
+_DIGITS = (
+    r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+"
+    r"|[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}(?![0-9])"
+    r"|[1-9][0-9]{0,2}(?:[\u00a0\u202f\u2009][0-9]{3})+(?![0-9])"
+    r"|[0-9]+[.,][0-9]+|[0-9]+|\.[0-9]+"
+)
+_ANY_WORD = "|".join([*_WORDS, *_SCALES])
+# A pronoun is no number: "the larger one", "which one", "no one".
+_PRONOUN = "".join(rf"(?<!\b{word} )" for word in ("the", "this", "that", "no", "each", "which", "another", "any"))
+_NUMBER = re.compile(
+    rf"(?P<digits>(?<![\w.,])(?P<sign>[-+−](?=[0-9.]))?(?:{_DIGITS})(?:e[-+]?[0-9]{{1,3}}(?!\w))?)"
+    rf"|{_PRONOUN}\b(?P<words>(?:{_ANY_WORD})(?:(?:[ -]+(?:and[ -]+)?)(?:{_ANY_WORD}))*)\b",
+)
+# A unit follows its number directly, after a space or after a hyphen ("a 5-mm polyp").
+_UNIT = re.compile(
+    r"(?P<gap>[ \u00a0\u202f\u2009]*-?[ ]*)"
+    r"(?P<unit>(?:(?:square|sq\.?|cubic|cu\.?) )?(?:per cent|degrees? (?:celsius|fahrenheit)|fl oz|°[cf]?\b|[%\"″]|[^\W\d_]+)"
+    r"(?:[²³]|\^?[23](?![0-9]))?(?:/[^\W\d_]+(?:[²³]|\^?[23](?![0-9]))?)?)"
+)
+_BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[0-9.]|[a-z])")
+_COMPARATORS = [
+    ("<=", r"<=|=<|≤|⩽|(?:less|smaller|fewer) than or equal to|up to|at most|(?:no|not) (?:more|larger|greater) than|a? ?maximum of"),
+    (">=", r">=|=>|≥|⩾|(?:more|greater|larger) than or equal to|at least|(?:no|not) (?:less|smaller|fewer) than|a? ?minimum of"),
+    ("<", r"<|(?:less|smaller|fewer|shorter|lower) than|under|below"),
+    (">", r">|(?:more|greater|larger|longer|bigger|higher) than|over|above|exceed(?:s|ing)?"),
+]  # fmt: skip
+_APPROXIMATELY = r"(?:(?:about|around|approximately|approx\.?|roughly|circa|ca\.|~|≈)\s*)?"
+_BEFORE = [
+    (sign, re.compile(rf"(?:^|(?<=\W)|(?=[<>=≤≥⩽⩾]))(?:{words})\s*{_APPROXIMATELY}$")) for sign, words in _COMPARATORS
+]
+_AFTER = [
+    ("<=", re.compile(r"\s*or (?:less|smaller|fewer|below|under|shorter)\b")),
+    (">=", re.compile(r"\s*or (?:more|larger|greater|above|over|longer|bigger)\b|\s*\+(?!\s*[0-9])")),
+]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One stated amount: a number (`low == high`) or an interval.
+
+    Attributes:
+        low, high: in `unit`; equal but for an interval.
+        comparator: "" or one of `<`, `<=`, `>`, `>=`.
+        unit: canonical name, or None where the text gives none.
+    """
+
+    low: float
+    high: float
+    comparator: str = ""
+    unit: str | None = None
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """The one quantity that a text states, or None.
+
+    Words around it do not matter ("There are 3 polyps"), nor does saying the same amount twice
+    ("3 (three)", "10 mm (1 cm)"). Two amounts that form no interval are none.
+    """
+    text = " ".join(text.casefold().replace("μ", "µ").split(" "))
+    found: list[Quantity] = []
+    position = 0
+    while (number := _read_number(text, position)) is not None:
+        start, quantity, position = number
+        found.append(_with_comparator(text, start, quantity, position))
+    if not found:
+        return None
+    first = found[0]
+    return first if all(quantities_agree(first, other, 0.0) for other in found[1:]) else None
+
+
+def quantities_agree(predicted: Quantity, gold: Quantity, tolerance: float) -> bool:
+    """Same comparator, both an interval or neither, and ends within `tolerance` relative to the gold's.
+
+    A unit that one side lacks is taken from the other; units of the same dimension are converted. A gold
+    of 0 is met by 0 only (no absolute tolerance).
+    """
+    if predicted.comparator != gold.comparator:
+        return False
+    if (predicted.low == predicted.high) != (gold.low == gold.high):
+        return False
+    factor = 1.0
+    if predicted.unit and gold.unit:
+        factor = conversion(predicted.unit, gold.unit)
+        if factor is None:
+            return False
+    return _close(predicted.low * factor, gold.low, tolerance) and _close(
+        predicted.high * factor, gold.high, tolerance
+    )
+
+
+def matches_quantity(prediction: str, answer: str, tolerance: float) -> bool:
+    """Whether both texts state one quantity each, and these agree (see `quantities_agree`)."""
+    predicted, gold = read_quantity(prediction), read_quantity(answer)
+    return predicted is not None and gold is not None and quantities_agree(predicted, gold, tolerance)
+
+
+def _close(predicted: float, gold: float, tolerance: float) -> bool:
+    # The second term only absorbs the rounding of unit conversion and of decimal fractions.
+    return abs(predicted - gold) <= tolerance * abs(gold) + 1e-9 * max(abs(predicted), abs(gold))
+
+
+def _read_number(text: str, position: int) -> tuple[int, Quantity, int] | None:
+    """The next number or interval from `position` on: (where it starts, quantity, where it ends)."""
+    while (match := _NUMBER.search(text, position)) is not None:
+        value = _value(match)
+        unit, end = _read_unit(text, match.end())
+        if value is None or unit == _ORDINAL:
+            position = max(end, match.end())
+            continue
+        interval = _read_interval_end(text, value, unit, end)
+        if interval is not None:
+            return match.start(), *interval
+        return match.start(), Quantity(value, value, "", unit), end
+    return None
+
+
+def _read_interval_end(
+    text: str, low: float, low_unit: str | None, position: int
+) -> tuple[Quantity, int] | None:
+    between = _BETWEEN.match(text, position)
+    start = between.end() if between else position
+    if between is None:
+        joint = re.compile(r"\s*and\s+").match(text, position)
+        if joint is None or not re.search(r"\bbetween\s*[^\s]+(?: ?[^\W\d_]+)?$", text[:position]):
+            return None
+        start = joint.end()
+    match = _NUMBER.match(text, start) or _NUMBER_AFTER_DASH.match(text, start)
+    if match is None or (value := _value(match)) is None:
+        return None
+    unit, end = _read_unit(text, match.end())
+    if unit == _ORDINAL:
+        return None
+    factor = conversion(low_unit, unit) if low_unit and unit else 1.0
+    if factor is None or low * factor >= value:
+        return None
+    return Quantity(low * factor, value, "", unit or low_unit), end
+
+
+# After the dash of an interval no look-behind may refuse the number ("5-10": the dash is no sign).
+_NUMBER_AFTER_DASH = re.compile(rf"(?P<digits>(?P<sign>(?!))?(?:{_DIGITS}))|(?P<words>(?!))")
+_ORDINAL = "(ordinal)"
+
+
+def _read_unit(text: str, position: int) -> tuple[str | None, int]:
+    """The unit that stands at `position` and where it ends; (None, position) for none."""
+    match = _UNIT.match(text, position)
+    if match is None:
+        return None, position
+    name, attached = match["unit"], not match["gap"]
+    if attached and name in ("st", "nd", "rd", "th"):
+        return _ORDINAL, match.end()
+    if name == "in" and not attached and not re.match(
+        r"[\s]*(?:$|[.,;)\]]|(?:wide|long|high|tall|deep|thick|diameter|across|by|to)\b|[-–—x×])", text[match.end() :]
+    ):
+        return None, position  # "3 in total"
+    unit = canonical_unit(name)
+    if unit is None and attached:
+        unit = name  # "5foo": a unit that is not in the table agrees with itself only
+    return (unit, match.end()) if unit else (None, position)
+
+
+def _value(match: re.Match) -> float | None:
+    if match["words"]:
+        return _words_value(re.split(r"[ -]+", match["words"]))
+    digits = match["digits"].replace("−", "-")
+    mantissa, exponent, power = digits.partition("e")
+    value = float(_plain_decimal(mantissa) + exponent + power)
+    return value if math.isfinite(value) else None
+
+
+def _plain_decimal(digits: str) -> str:
+    digits = re.sub(r"[\u00a0\u202f\u2009]", "", digits)
+    if "," in digits and "." in digits:
+        group = "," if digits.index(",") < digits.index(".") else "."
+        return digits.replace(group, "").replace(",", ".")
+    if digits.count(".") > 1:
+        return digits.replace(".", "")
+    if digits.count(",") > 1 or re.fullmatch(r"[-+]?[1-9][0-9]{0,2},[0-9]{3}", digits):
+        return digits.replace(",", "")
+    return digits.replace(",", ".")
+
+
+def _words_value(words: list[str]) -> float | None:
+    """"two hundred and five" is 205; None for words that form no one number ("two three")."""
+    total = group = 0
+    ceiling = math.inf  # what the next word must stay below
+    previous = ""
+    for word in words:
+        if word == "and":
+            if previous not in _SCALES:
+                return None
+        elif word in _SCALES:
+            scale = _SCALES[word]
+            if scale == 100:
+                group, ceiling = (group or 1) * 100, 100
+            else:
+                total, group, ceiling = total + (group or 1) * scale, 0, math.inf
+        else:
+            value = _WORDS[word]
+            if value >= ceiling:
+                return None
+            group, ceiling = group + value, 10 if value >= 20 else 0
+        previous = word
+    return float(total + group)
+
+
+def _with_comparator(text: str, start: int, quantity: Quantity, end: int) -> Quantity:
+    if quantity.low != quantity.high:
+        return quantity
+    before, after = text[max(0, start - 60) : start], text[end : end + 20]
+    for sign, pattern in _BEFORE:
+        if pattern.search(before):
+            return Quantity(quantity.low, quantity.high, sign, quantity.unit)
+    for sign, pattern in _AFTER:
+        if pattern.match(after):
+            return Quantity(quantity.low, quantity.high, sign, quantity.unit)
+    return quantity
