@@ -4,6 +4,7 @@ Prompt and answer are tokenised apart and joined, so that training sees exactly 
 generation continues from, and the supervised ones are the answer's and its end token's, no more.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,9 @@ class PromptEncoder:
         self.pad_token_id = self.tokenizer.pad_token_id
         if self.pad_token_id is None:
             self.pad_token_id = self.tokenizer.eos_token_id
+        special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        self._special_ids = set(self.tokenizer.convert_tokens_to_ids(special))
+        self._special = re.compile("|".join(map(re.escape, [*special, processor.image_token])))
         self._system_role = self._template_takes_system_role()
         self.end_token_id = self._find_end_token()
 
@@ -69,14 +73,24 @@ class PromptEncoder:
 
     def render(self, messages: list[dict[str, Any]]) -> str:
         """The prompt's text by the model's chat template, open for the assistant's answer."""
+        messages = [
+            {**message, "content": [self._as_plain_text(part) for part in message["content"]]} for message in messages
+        ]
         if not self._system_role and messages[0]["role"] == "system":
             system, user, *rest = messages
             messages = [{**user, "content": [*system["content"], *user["content"]]}, *rest]
         return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
+    def _as_plain_text(self, part: dict[str, Any]) -> dict[str, Any]:
+        """A question may quote `<image>` or an end token; broken by a space, it is text and not a command."""
+        if part["type"] != "text":
+            return part
+        return {**part, "text": self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", part["text"])}
+
     def answer_ids(self, text: str) -> list[int]:
-        """Token ids of an answer and its end token."""
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id]
+        """Token ids of an answer and its end token; a special token's name in the answer is plain text."""
+        plain = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*plain, self.end_token_id]
 
     def _template_takes_system_role(self) -> bool:
         messages = [
@@ -95,7 +109,7 @@ class PromptEncoder:
         assistant = {"role": "assistant", "content": [{"type": "text", "text": "an-answer"}]}
         text = self.processor.apply_chat_template([user, assistant], tokenize=False)
         after = self.tokenizer(text.rpartition("an-answer")[2].strip(), add_special_tokens=False)["input_ids"]
-        if after and after[0] in self.tokenizer.all_special_ids:
+        if after and after[0] in self._special_ids:
             return after[0]
         return self.tokenizer.eos_token_id
 

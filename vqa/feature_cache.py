@@ -19,6 +19,8 @@ from torch import nn
 from tqdm import tqdm
 from transformers import ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import get_vision_window_index
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from vqa.errors import UserError
 from vqa.files import atomic_write, sha256_file, write_json
@@ -210,8 +212,6 @@ def _connectors(inner: nn.Module) -> list[nn.Module]:
 
 def _undo_windows(visual: nn.Module, features: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
     """Qwen2.5-VL orders patches by attention window; put the merge groups back in reading order."""
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import get_vision_window_index
-
     window_index, _ = get_vision_window_index(
         grid_thw,
         spatial_merge_size=visual.spatial_merge_size,
@@ -235,15 +235,16 @@ def _replay(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | Non
     weight = next(connectors[-1].parameters())
     features = pixel_values.to(weight.dtype)
     if image_grid_thw is None:
-        return BaseModelOutputWithPooling(pooler_output=connectors[0](features))
+        projected = connectors[0](features)
+        return BaseModelOutputWithPooling(
+            pooler_output=list(projected) if self.config.model_type == "llava" else projected
+        )
     split_sizes = (image_grid_thw.prod(-1) // self.visual.spatial_merge_size**2).tolist()
-    widths = features.shape[-1] // len(connectors)
-    parts = torch.split(features, widths, dim=-1)
-    pooled = torch.split(connectors[-1](parts[0]), split_sizes)
-    output = BaseModelOutputWithPooling(pooler_output=pooled)
-    if len(connectors) > 1:
-        output["deepstack_features"] = [
-            torch.split(merger(part), split_sizes) for merger, part in zip(connectors[:-1], parts[1:], strict=True)
-        ]
-        output.deepstack_features = output["deepstack_features"]
-    return output
+    width = features.shape[-1] // len(connectors)
+    main, *deepstack = (part.contiguous() for part in torch.split(features, width, dim=-1))
+    return BaseModelOutputWithDeepstackFeatures(
+        pooler_output=torch.split(connectors[-1](main), split_sizes),
+        deepstack_features=[
+            torch.split(merger(part), split_sizes) for merger, part in zip(connectors[:-1], deepstack, strict=True)
+        ],
+    )

@@ -4,6 +4,8 @@ Every supported family has the same three parts under names of its own: a vision
 that maps its features into the language model, and the language model with its head.
 """
 
+import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +86,6 @@ def resolve_model_path(name_or_path: str) -> str:
     if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
         raise UserError(f"{path}: no config.json there, so this is not a model folder")
     if (path / "model.safetensors.index.json").is_file():
-        import json
-
         shards = set(json.loads((path / "model.safetensors.index.json").read_text())["weight_map"].values())
         missing = sorted(shard for shard in shards if not (path / shard).is_file())
         if missing:
@@ -222,3 +222,25 @@ def lora_targets(model: nn.Module, parts: list[str]) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not head and family.part_of(name) in parts
     ]
+
+
+def load_with_unsloth(name_or_path: str, load_in_4bit: bool) -> tuple[nn.Module, ProcessorMixin]:
+    """Model and processor through unsloth's `FastVisionModel`.
+
+    Raises:
+        UserError: unsloth is not installed, or the machine has no GPU, which it needs.
+    """
+    if importlib.util.find_spec("unsloth") is None:
+        raise UserError("--backend unsloth: unsloth is not installed; `pip install -r requirements-unsloth.lock`")
+    if not torch.cuda.is_available():
+        raise UserError("--backend unsloth: unsloth needs a GPU, and this machine has none")
+    from unsloth import FastVisionModel
+
+    return FastVisionModel.from_pretrained(name_or_path, load_in_4bit=load_in_4bit)
+
+
+def save_merged(model: PeftModel, processor: ProcessorMixin, output_dir: str | Path) -> None:
+    """Save base and adapter as one plain model, with its processor."""
+    merged = model.merge_and_unload()
+    merged.save_pretrained(output_dir)
+    processor.save_pretrained(output_dir)

@@ -105,6 +105,19 @@ def read_run_file(model_dir: str | Path) -> dict[str, Any]:
     return {}
 
 
+def outcome(state: Any, metrics: dict[str, float]) -> dict[str, Any]:
+    """What a finished run adds to its file: steps, seconds, losses, best checkpoint, peak memory."""
+    return {
+        "steps": state.global_step,
+        "train_seconds": metrics["train_runtime"],
+        "train_loss": metrics["train_loss"],
+        "best_metric": state.best_metric,
+        "best_checkpoint": state.best_model_checkpoint,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "log": state.log_history,
+    }
+
+
 def complete_checkpoints(output_dir: str | Path) -> list[Path]:
     """Checkpoints of a run that can be resumed, oldest first.
 
