@@ -25,8 +25,9 @@ from vqa.metrics.numbers import read_quantity
 DEFAULT_TOLERANCE = 0.05
 YES_NO = ("yes", "no")
 COLORS = (
-    *("black", "white", "gray", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"),
-    *("teal", "cyan", "magenta", "violet", "turquoise", "beige", "tan", "gold", "silver", "maroon", "navy"),
+    *("black", "white", "gray", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink"),
+    *("brown", "teal", "cyan", "magenta", "violet", "turquoise", "beige", "tan", "gold", "silver"),
+    *("maroon", "navy"),
     *("light blue", "dark blue", "light green", "dark green"),
 )
 
@@ -94,7 +95,7 @@ def infer_question_type(question: str, answers: Answers, candidates: Candidates 
 
 
 def build_candidates(question_type: str, question: str, answers: Answers) -> list[str] | None:
-    """The closed set of a question of this type, or None where it is open or the question names no options."""
+    """The closed set of a question of this type, or None where it is open or no options are named."""
     return QUESTION_TYPES[question_type].candidates(question, answers)
 
 
@@ -122,7 +123,7 @@ def is_correct(
 
 
 def judge(prediction: Record, tolerance: float = DEFAULT_TOLERANCE) -> bool:
-    """Whether one line of a prediction file is right (fields of docs/contract.md; candidates may be absent)."""
+    """Whether one line of a prediction file is right (fields of docs/contract.md)."""
     qtype, answers = prediction["qtype"], prediction["answers"]
     candidates = prediction.get("answer_candidates")
     if candidates is None:
@@ -137,8 +138,10 @@ def _normalized(texts: Iterable[str]) -> set[str]:
 
 # "Is there", "does the", "are they": a question that yes or no answers, when no answer is known. The first
 # word is not enough: "Can you name ...?"; an alternative ("a CT or an MRI?") wants one of its two.
-_ASKS_YES_NO = re.compile(r"\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b(?!.*\bor\b)(?! you\b)", re.I)
-_ASKS_COLOR = re.compile(r"\b(?:what|which)(?:'s| is| are)?(?: the)? colou?rs?\b|\bof (?:what|which) colou?r\b", re.I)
+_ASKS_YES_NO = re.compile(
+    r"\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b(?!.*\bor\b)(?! you\b)", re.I | re.S
+)
+_ASKS_COLOR = re.compile(r"\b(?:what|which)(?:'s| is| are)?(?: the)? colou?rs?\b", re.I)
 _ASKS_COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.I)
 _ASKS_SIZE = re.compile(
     r"\b(?:sizes?|diameter|dimensions?|length|width|height|thickness|depth|area|volume)\b"
@@ -212,7 +215,7 @@ for _question_type in (
         "yes_no",
         infers=_infers_yes_no,
         candidates=lambda question, answers: list(YES_NO),
-        matches=lambda prediction, answers, candidates, tolerance: matches_yes_no(prediction, answers),
+        matches=lambda prediction, answers, *_: matches_yes_no(prediction, answers),
         answer_grammar=_candidates_of_record,
         scored=True,
     ),
@@ -228,7 +231,7 @@ for _question_type in (
         "mcq",
         infers=_infers_mcq,
         candidates=lambda question, answers: parse_options(question) or None,
-        matches=lambda prediction, answers, candidates, tolerance: matches_option(prediction, answers, candidates),
+        matches=lambda prediction, answers, candidates, _: matches_option(prediction, answers, candidates),
         answer_grammar=_candidates_of_record,
         scored=True,
     ),
@@ -236,14 +239,14 @@ for _question_type in (
         "count_numeric",
         infers=_infers_count,
         candidates=_no_candidates,
-        matches=lambda prediction, answers, candidates, tolerance: matches_count(prediction, answers),
+        matches=lambda prediction, answers, *_: matches_count(prediction, answers),
         answer_grammar=lambda record: number_grammar((), whole=True),
     ),
     QuestionType(
         "size_numeric",
         infers=_infers_size,
         candidates=_no_candidates,
-        matches=lambda prediction, answers, candidates, tolerance: matches_size(prediction, answers, tolerance),
+        matches=lambda prediction, answers, _, tolerance: matches_size(prediction, answers, tolerance),
         answer_grammar=lambda record: number_grammar(ranges=True),
     ),
     QuestionType("transcription", _never, _no_candidates, _same_text, _free),

@@ -29,17 +29,20 @@ def normalize_text(text: str) -> str:
     text = " ".join(text.split())
     while True:
         shorter = text.rstrip(_FINAL_PUNCTUATION).rstrip()
-        closing = _QUOTES.get(shorter[:1])
-        if closing and len(shorter) > 1 and shorter.endswith(closing) and not _quotes_in(shorter[1:-1], closing):
+        if _is_quotation(shorter):
             shorter = shorter[1:-1].strip()
         if not shorter or shorter == text:
             return text
         text = shorter
 
 
-def _quotes_in(inner: str, closing: str) -> bool:
+def _is_quotation(text: str) -> bool:
+    """Whether one pair of quotes encloses the whole text; in '"A" and "B"' there are two."""
+    closing = _QUOTES.get(text[:1])
+    if closing is None or len(text) < 2 or not text.endswith(closing):
+        return False
     # An apostrophe inside a word does not end a quotation: 'the surgeon's hand'.
-    return bool(re.search(rf"{re.escape(closing)}(?!\w)|(?<!\w){re.escape(closing)}", inner))
+    return re.search(rf"{closing}(?!\w)|(?<!\w){closing}", text[1:-1]) is None
 
 
 def matches_text(prediction: str, answers: Sequence[str]) -> bool:

@@ -33,27 +33,38 @@ _DIGITS = (
 )
 _ANY_WORD = "|".join([*_WORDS, *_SCALES])
 # A pronoun is no number: "the larger one", "which one", "no one".
-_PRONOUN = "".join(rf"(?<!\b{word} )" for word in ("the", "this", "that", "no", "each", "which", "another", "any"))
+_PRONOUN = "".join(
+    rf"(?<!\b{word} )" for word in ("the", "this", "that", "no", "each", "which", "another", "any")
+)
 _NUMBER = re.compile(
     rf"(?P<digits>(?<![\w.,])(?P<sign>[-+−](?=[0-9.]))?(?:{_DIGITS})(?:e[-+]?[0-9]{{1,3}}(?!\w))?)"
     rf"|{_PRONOUN}\b(?P<words>(?:{_ANY_WORD})(?:(?:[ -]+(?:and[ -]+)?)(?:{_ANY_WORD}))*)\b",
 )
 # A unit follows its number directly, after a space or after a hyphen ("a 5-mm polyp").
+_UNIT_WORD = r"[^\W\d_]+(?:[²³]|\^?[23](?![0-9]))?"
 _UNIT = re.compile(
     r"(?P<gap>[ \u00a0\u202f\u2009]*-?[ ]*)"
-    r"(?P<unit>(?:(?:square|sq\.?|cubic|cu\.?) )?(?:per cent|degrees? (?:celsius|fahrenheit)|fl oz|°[cf]?\b|[%\"″]|[^\W\d_]+)"
-    r"(?:[²³]|\^?[23](?![0-9]))?(?:/[^\W\d_]+(?:[²³]|\^?[23](?![0-9]))?)?)"
+    r"(?P<unit>per cent|degrees? (?:celsius|fahrenheit)|fl oz|°(?:[cf]\b)?|[%\"″]"
+    rf"|(?:(?:square|sq\.?|cubic|cu\.?) )?{_UNIT_WORD}(?:/{_UNIT_WORD})?)"
+)
+_INCH_GOES_ON = re.compile(
+    r"\s*(?:$|[.,;)\]]|(?:wide|long|high|tall|deep|thick|diameter|across|by|to)\b|[-–—x×])"
 )
 _BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[0-9.]|[a-z])")
+_AND = re.compile(r"\s*and\s+")
+_BETWEEN_BEFORE = re.compile(r"\bbetween\s*\S+(?: ?[^\W\d_]+)?$")
 _COMPARATORS = [
-    ("<=", r"<=|=<|≤|⩽|(?:less|smaller|fewer) than or equal to|up to|at most|(?:no|not) (?:more|larger|greater) than|a? ?maximum of"),
-    (">=", r">=|=>|≥|⩾|(?:more|greater|larger) than or equal to|at least|(?:no|not) (?:less|smaller|fewer) than|a? ?minimum of"),
+    ("<=", r"<=|=<|≤|⩽|(?:less|smaller|fewer) than or equal to|up to|at most|maximum of"),
+    ("<=", r"(?:no|not) (?:more|larger|greater) than"),
+    (">=", r">=|=>|≥|⩾|(?:more|greater|larger) than or equal to|at least|minimum of"),
+    (">=", r"(?:no|not) (?:less|smaller|fewer) than"),
     ("<", r"<|(?:less|smaller|fewer|shorter|lower) than|under|below"),
     (">", r">|(?:more|greater|larger|longer|bigger|higher) than|over|above|exceed(?:s|ing)?"),
-]  # fmt: skip
+]
 _APPROXIMATELY = r"(?:(?:about|around|approximately|approx\.?|roughly|circa|ca\.|~|≈)\s*)?"
 _BEFORE = [
-    (sign, re.compile(rf"(?:^|(?<=\W)|(?=[<>=≤≥⩽⩾]))(?:{words})\s*{_APPROXIMATELY}$")) for sign, words in _COMPARATORS
+    (sign, re.compile(rf"(?:^|(?<=\W)|(?=[<>=≤≥⩽⩾]))(?:{words})\s*{_APPROXIMATELY}$"))
+    for sign, words in _COMPARATORS
 ]
 _AFTER = [
     ("<=", re.compile(r"\s*or (?:less|smaller|fewer|below|under|shorter)\b")),
@@ -83,7 +94,7 @@ def read_quantity(text: str) -> Quantity | None:
     Words around it do not matter ("There are 3 polyps"), nor does saying the same amount twice
     ("3 (three)", "10 mm (1 cm)"). Two amounts that form no interval are none.
     """
-    text = " ".join(text.casefold().replace("μ", "µ").split(" "))
+    text = re.sub(r"[ \t\r\n]+", " ", text.casefold().replace("μ", "µ"))
     found: list[Quantity] = []
     position = 0
     while (number := _read_number(text, position)) is not None:
@@ -147,8 +158,8 @@ def _read_interval_end(
     between = _BETWEEN.match(text, position)
     start = between.end() if between else position
     if between is None:
-        joint = re.compile(r"\s*and\s+").match(text, position)
-        if joint is None or not re.search(r"\bbetween\s*[^\s]+(?: ?[^\W\d_]+)?$", text[:position]):
+        joint = _AND.match(text, position)
+        if joint is None or not _BETWEEN_BEFORE.search(text, max(0, position - 60), position):
             return None
         start = joint.end()
     match = _NUMBER.match(text, start) or _NUMBER_AFTER_DASH.match(text, start)
@@ -176,9 +187,7 @@ def _read_unit(text: str, position: int) -> tuple[str | None, int]:
     name, attached = match["unit"], not match["gap"]
     if attached and name in ("st", "nd", "rd", "th"):
         return _ORDINAL, match.end()
-    if name == "in" and not attached and not re.match(
-        r"[\s]*(?:$|[.,;)\]]|(?:wide|long|high|tall|deep|thick|diameter|across|by|to)\b|[-–—x×])", text[match.end() :]
-    ):
+    if name == "in" and not attached and not _INCH_GOES_ON.match(text, match.end()):
         return None, position  # "3 in total"
     unit = canonical_unit(name)
     if unit is None and attached:
