@@ -74,7 +74,6 @@ class ModelArguments:
     model_name_or_path: str | None = option(None, "hub name or folder of an image-text-to-text model, or of an adapter")
     model_dtype: str = option("auto", "auto, float32, bfloat16 or float16")
     attn_implementation: str = option("sdpa", "attention kernel")
-    trust_remote_code: bool = option(False, "run code that comes with the checkpoint")
     backend: str = option("transformers", "transformers, or unsloth (its own environment: docs/scaling.md)")
     freeze: list[str] = option([], "parts that stay as they are: vision, connector, llm")
     lora_rank: int = option(0, "rank of LoRA adapters; 0: none, every unfrozen weight trains")
@@ -219,18 +218,18 @@ def main() -> int | None:
 
     # Model
     if args.dry_run:
-        model = build_on_meta(model_args.model_name_or_path, model_args.trust_remote_code)
+        model = build_on_meta(model_args.model_name_or_path, args.trust_remote_code)
         processor = plans.processor_if_local(model_args.model_name_or_path)
     elif model_args.backend == "unsloth":
         model, processor = load_with_unsloth(model_args.model_name_or_path, model_args.load_in_4bit)
     else:
-        processor = load_processor(model_args.model_name_or_path, model_args.trust_remote_code)
+        processor = load_processor(model_args.model_name_or_path, args.trust_remote_code)
         model = load_model(
             model_args.model_name_or_path,
             dtype=model_args.model_dtype,
             attn_implementation=model_args.attn_implementation,
             load_in_4bit=model_args.load_in_4bit,
-            trust_remote_code=model_args.trust_remote_code,
+            trust_remote_code=args.trust_remote_code,
         )
     lora = None
     if model_args.lora_rank:
