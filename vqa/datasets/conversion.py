@@ -1,0 +1,222 @@
+"""What all converters share: from a publication's rows to a checked record folder.
+
+A data set yields a `RawRow` for every row of its publication, in order, with the record it makes of it
+or the reason why it makes none. `convert` does the rest once for all of them: checks, images, a file per
+split, rejects, manifest, and the sum that shows that no row was lost.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm.auto import tqdm
+
+from vqa.errors import UserError
+from vqa.files import atomic_write
+from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.manifests import read_manifest, record_files, write_manifest
+from vqa.raw_forms import FIELDS
+from vqa.record_checks import Record, complete_record
+from vqa.record_reader import PROGRESS_DELAY, ROWS_PER_BLOCK, ImageChecker
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row of a publication.
+
+    Attributes:
+        split: the split it belongs to.
+        row: the raw row, whole, as it goes to the rejects.
+        where: file and row for the reader of the rejects.
+        record: in the contract's form or a raw one, images relative to the image root; None for a reject.
+        reason: why there is no record.
+    """
+
+    split: str
+    row: Any
+    where: str
+    record: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What a user can ask of a conversion.
+
+    Attributes:
+        splits: keep these only; the rows of others are counted as filtered. Empty: all.
+        validation_images: hold out the last so many training images, for sets without a validation split.
+        max_pixels: images of more are rejected without being decoded.
+    """
+
+    splits: tuple[str, ...] = ()
+    validation_images: int = 0
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Converter:
+    """A data set that can be converted.
+
+    Attributes:
+        name: as given to `--dataset`, and the records' `source`.
+        licence: of the publication, where known.
+        find_input: the user's `--input` (or None) -> the folder to read, which is also the image root.
+            Raises UserError when it does not hold the publication.
+        rows: reads that folder.
+    """
+
+    name: str
+    licence: str | None
+    find_input: Callable[[Path | None], Path]
+    rows: Callable[[Path, ConvertOptions], Iterator[RawRow]]
+
+
+@dataclass
+class _Outcome:
+    """The books of one conversion."""
+
+    rows_in: int = 0
+    filtered: Counter = field(default_factory=Counter)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    splits_seen: set[str] = field(default_factory=set)
+
+    def reject(self, row: RawRow, reason: str) -> None:
+        self.rejects.append({"where": row.where, "reason": reason, "row": row.row})
+
+
+def convert(
+    converter: Converter, input_dir: Path | None, output_dir: Path, options: ConvertOptions
+) -> dict[str, Any]:
+    """Write `<split>.jsonl`, `rejects.jsonl` and `manifest.json` and return the manifest.
+
+    Images are not copied: the manifest's `image_root` names the folder that holds them. The files of an
+    earlier conversion in `output_dir` are replaced, and those of its splits that are no longer wanted go.
+
+    Raises:
+        UserError: the input is not there, a split does not exist, `output_dir` holds record files that
+            no manifest accounts for, or no row became a record.
+    """
+    root = converter.find_input(input_dir)
+    earlier = _earlier_files(output_dir)
+    outcome = _Outcome()
+    with ExitStack() as stack:
+        files: dict[str, IO[str]] = {}
+        rows = tqdm(
+            _wanted(converter.rows(root, options), options.splits, outcome),
+            desc=f"Converting {converter.name}",
+            unit=" rows",
+            delay=PROGRESS_DELAY,
+            disable=None,
+        )
+        for record in _checked(rows, converter.name, root, options.max_pixels, outcome):
+            split = record["split"]
+            if split not in files:
+                files[split] = stack.enter_context(atomic_write(output_dir / f"{split}.jsonl"))
+            line = json.dumps({name: record[name] for name in FIELDS}, ensure_ascii=False, allow_nan=False)
+            files[split].write(line + "\n")
+        unknown = [split for split in options.splits if split not in outcome.splits_seen]
+        if unknown:
+            known = ", ".join(sorted(outcome.splits_seen))
+            raise UserError(f"--split {unknown[0]}: {converter.name} has no such split; it has {known}")
+        if not files:
+            reasons = Counter(reject["reason"] for reject in outcome.rejects).most_common(1)
+            raise UserError(f"{root}: no row became a record{f'; most often: {reasons[0][0]}' if reasons else ''}")
+    written = [f"{split}.jsonl" for split in files]
+    for path in earlier:
+        if path.name not in written:
+            path.unlink()
+    return write_manifest(
+        output_dir,
+        rows_in=outcome.rows_in,
+        filtered=dict(outcome.filtered),
+        rejects=outcome.rejects,
+        files=written,
+        image_root=portable_root(root, output_dir),
+        licence=converter.licence,
+    )
+
+
+def _wanted(rows: Iterable[RawRow], splits: tuple[str, ...], outcome: _Outcome) -> Iterator[RawRow]:
+    for row in rows:
+        outcome.rows_in += 1
+        outcome.splits_seen.add(row.split)
+        if splits and row.split not in splits:
+            outcome.filtered["split"] += 1
+        elif row.record is None:
+            outcome.reject(row, row.reason)
+        else:
+            yield row
+
+
+def _checked(
+    rows: Iterable[RawRow], source: str, root: Path, max_pixels: int, outcome: _Outcome
+) -> Iterator[Record]:
+    """Complete the rows' records, block by block so that images are looked at in threads."""
+    checker = ImageChecker(root, max_pixels)
+    seen: set[tuple[str, str]] = set()
+    try:
+        for block in _blocks(rows, ROWS_PER_BLOCK):
+            completed = []
+            for row in block:
+                record, problems = complete_record(
+                    row.record, default_id=f"{source}/{row.where}", source=source, split=row.split
+                )
+                if not problems and (row.split, record["id"]) in seen:
+                    problems = [f"id: {record['id']!r} is used twice"]
+                if problems:
+                    outcome.reject(row, "; ".join(problems))
+                else:
+                    seen.add((row.split, record["id"]))
+                    completed.append((row, record))
+            checker.look_at([name for _, record in completed for name in record["images"]])
+            for row, record in completed:
+                names = record["images"]
+                problems = checker.finish(record)
+                if problems:
+                    outcome.reject(row, "; ".join(problems))
+                else:
+                    yield {**record, "images": names}
+    finally:
+        checker.close()
+
+
+def _blocks(rows: Iterable[RawRow], size: int) -> Iterator[list[RawRow]]:
+    block = []
+    for row in rows:
+        block.append(row)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _earlier_files(output_dir: Path) -> list[Path]:
+    """Record files of an earlier conversion; a file that no manifest accounts for may be the user's own."""
+    found = record_files(output_dir)
+    known = read_manifest(output_dir).get("files", {})
+    foreign = [path.name for path in found if path.name not in known]
+    if foreign:
+        raise UserError(
+            f"--output_dir {output_dir}: holds {', '.join(foreign)}, which its manifest does not name; "
+            "give another folder"
+        )
+    return found
+
+
+def portable_root(root: Path, output_dir: Path) -> str:
+    """The image root as the manifest names it.
+
+    Relative to the record folder where both lie under the working directory, a project that may be
+    moved as a whole; else absolute.
+    """
+    root, folder, project = Path(os.path.realpath(root)), Path(os.path.realpath(output_dir)), Path.cwd().resolve()
+    if root.is_relative_to(project) and folder.is_relative_to(project):
+        return Path(os.path.relpath(root, folder)).as_posix()
+    return str(root)
