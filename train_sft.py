@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
@@ -30,7 +30,7 @@ from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import decide
-from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets, save_merged
+from vqa.models import build_on_meta, freeze, load_model, load_processor, load_weights, load_with_unsloth, lora_targets, save_merged
 from vqa.overfit import blank_images, configure_overfit, overfit_sample, verdict
 from vqa.questions import is_correct
 from vqa.records import load_dataset
@@ -44,6 +44,7 @@ from vqa.training import (
     split_by_part,
     spread,
     supervised_example,
+    text_lengths,
 )
 
 
@@ -136,7 +137,12 @@ class VQASFTTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset=None):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSampler(len(self.train_dataset), self.sampling_weights, seed)
+        lengths = None
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = text_lengths(self.train_dataset, self.collator.style)
+        return EpochSampler(
+            len(self.train_dataset), self.sampling_weights, seed, lengths, self.args.per_device_train_batch_size
+        )
 
     def create_optimizer(self, model=None):
         super().create_optimizer(model)
@@ -168,6 +174,18 @@ class VQASFTTrainer(SFTTrainer):
         if self.validation_records:
             output.metrics[f"{metric_key_prefix}_accuracy"] = self.answer_accuracy(self.validation_records)
         return output
+
+    # transformers saves a model under its hub's parameter names but resumes by plain `load_state_dict`, which
+    # skips every renamed weight with a mere warning; `from_pretrained` knows both names.
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_weights(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._load_best_model()
+        load_weights(self.model, self.state.best_model_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)

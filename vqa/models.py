@@ -224,6 +224,21 @@ def lora_targets(model: nn.Module, parts: list[str]) -> list[str]:
     ]
 
 
+def load_weights(model: PreTrainedModel, checkpoint: str | Path) -> None:
+    """Copy a checkpoint's weights into a model that exists, every one of them.
+
+    Raises:
+        UserError: the checkpoint lacks a weight of the model, or has one too many.
+    """
+    loaded, info = type(model).from_pretrained(
+        checkpoint, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+    )
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    if wrong:
+        raise UserError(f"{checkpoint}: does not fit the model: {wrong[0]}")
+    model.load_state_dict(loaded.state_dict())
+
+
 def load_with_unsloth(name_or_path: str, load_in_4bit: bool) -> tuple[nn.Module, ProcessorMixin]:
     """Model and processor through unsloth's `FastVisionModel`.
 

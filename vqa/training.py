@@ -19,12 +19,29 @@ class EpochSampler(Sampler[int]):
 
     A weight's whole part is kept each epoch and its fraction by chance, so with weights of 1 an epoch is a
     permutation. The weights are scaled to keep the epoch's length that of the data.
+
+    Args:
+        size: number of records.
+        weights: one a record, or None for equal ones.
+        seed: of the order.
+        lengths: row lengths in any unit; given, rows of like length share a batch (less padding): runs of
+            50 batches are sorted by length, then the batches are shuffled.
+        batch_size: rows a batch, for that.
     """
 
-    def __init__(self, size: int, weights: Sequence[float] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        weights: Sequence[float] | None = None,
+        seed: int = 0,
+        lengths: Sequence[int] | None = None,
+        batch_size: int = 1,
+    ) -> None:
         self.size = size
         self.seed = seed
         self.epoch = 0
+        self.lengths = lengths
+        self.batch_size = batch_size
         self.repeats = None
         if weights is not None:
             self.repeats = torch.tensor(weights, dtype=torch.float64)
@@ -39,13 +56,29 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
+        order = self._draw(generator)
+        return iter(order if self.lengths is None else self._batch_by_length(order, generator))
+
+    def _draw(self, generator: torch.Generator) -> list[int]:
         if self.repeats is None:
-            return iter(torch.randperm(self.size, generator=generator).tolist())
+            return torch.randperm(self.size, generator=generator).tolist()
         # Systematic sampling: one uniform offset, exactly `size` draws, each record floor(w) or ceil(w) times.
         ticks = torch.arange(self.size) + torch.rand(1, generator=generator, dtype=torch.float64)
         order = torch.randperm(self.size, generator=generator)
         drawn = order[torch.searchsorted(self.repeats[order].cumsum(0), ticks).clamp(max=self.size - 1)]
-        return iter(drawn[torch.randperm(self.size, generator=generator)].tolist())
+        return drawn[torch.randperm(self.size, generator=generator)].tolist()
+
+    def _batch_by_length(self, order: list[int], generator: torch.Generator) -> list[int]:
+        run = 50 * self.batch_size
+        order = [
+            index
+            for start in range(0, self.size, run)
+            for index in sorted(order[start : start + run], key=self.lengths.__getitem__)
+        ]
+        batches = [order[start : start + self.batch_size] for start in range(0, self.size, self.batch_size)]
+        last = [batches.pop()] if self.size % self.batch_size else []
+        shuffled = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+        return [index for batch in shuffled + last for index in batch]
 
 
 def parse_weights(option: str, values: list[str] | None) -> dict[str, float]:
@@ -116,6 +149,20 @@ class StyleMix:
             if point < 0:
                 return style
         return self.main
+
+
+def text_lengths(rows, style: "StyleMix") -> list[int]:
+    """Characters of text in each record's row, a measure of its length that costs no tokenizer."""
+    lengths = []
+    for record in rows.remove_columns(["images", "image_sizes", "image_sha256", "meta"]):
+        length = len(record["question"]) + sum(map(len, record["answer_candidates"] or []))
+        length += len((record["answers"] or [""])[0])
+        if style(record) in ("think", "structured"):
+            length += sum(map(len, record["reasoning"]))
+        if style(record) == "structured":
+            length += 60 + len(record["caption"] or "") + 24 * len(record["boxes"])
+        lengths.append(length)
+    return lengths
 
 
 def check_box_format(box_format: str) -> None:
