@@ -1,0 +1,1 @@
+"""Images and records made from nothing."""
