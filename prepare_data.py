@@ -29,18 +29,20 @@ from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.manifests import write_manifest
 from vqa.synthesis.shapes import write_shapes
 
+PROGRAM = "prepare_data.py"
+
 
 @dataclass
 class ConvertArguments:
     """Arguments of `convert`."""
 
     dataset: str = field(metadata={"help": f"the data set: {', '.join(CONVERTERS)}"})
-    output_dir: str = field(metadata={"help": "record folder to write; an earlier conversion in it is replaced"})
+    output_dir: str = field(metadata={"help": "record folder to write; an earlier one is replaced"})
     input: str | None = field(
-        default=None, metadata={"help": "folder of the publication; easy_vqa: default is the installed package"}
+        default=None, metadata={"help": "folder of the publication (easy_vqa: the installed package)"}
     )
     split: list[str] = field(
-        default_factory=list, metadata={"help": "keep these splits only; rows of others are counted as filtered"}
+        default_factory=list, metadata={"help": "keep these splits only; other rows count as filtered"}
     )
     validation_images: int = field(
         default=0, metadata={"help": "hold out the last N training images as split 'validation'"}
@@ -63,7 +65,7 @@ class ShapesArguments:
 
 def run_convert(argv: Sequence[str]) -> None:
     """`convert`: a publication to a record folder."""
-    (args,) = parse_arguments(ConvertArguments, description=__doc__, argv=argv, prog="prepare_data.py convert")
+    (args,) = parse_arguments(ConvertArguments, description=__doc__, argv=argv, prog=f"{PROGRAM} convert")
     if args.dataset not in CONVERTERS:
         raise UserError(f"--dataset {args.dataset}: unknown; known are {', '.join(CONVERTERS)}")
     options = ConvertOptions(tuple(args.split), args.validation_images, args.max_pixels)
@@ -73,7 +75,7 @@ def run_convert(argv: Sequence[str]) -> None:
 
 def run_shapes(argv: Sequence[str]) -> None:
     """`synth shapes`: images of shapes and words, with questions of every type."""
-    (args,) = parse_arguments(ShapesArguments, description=__doc__, argv=argv, prog="prepare_data.py synth shapes")
+    (args,) = parse_arguments(ShapesArguments, description=__doc__, argv=argv, prog=f"{PROGRAM} synth shapes")
     if args.num_images < 1 or args.num_proc < 1:
         raise UserError("--num_images and --num_proc must be at least 1")
     counts = write_shapes(args.output_dir, args.num_images, args.seed, args.split, args.num_proc)

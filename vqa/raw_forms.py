@@ -125,8 +125,8 @@ def _array_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any] | RowProbl
             return
         if separator != ",":
             line += text.count("\n", counted, position)
-            yield line, RowProblem("not valid JSON: the array ends without ']'" if not separator
-                                   else "not valid JSON: ',' expected between the elements of the array")  # fmt: skip
+            what = "',' expected between the elements" if separator else "the array ends without ']'"
+            yield line, RowProblem(f"not valid JSON: {what}")
             return
         position = whitespace.match(text, position + 1).end()
 
@@ -135,7 +135,8 @@ def _decode(content: bytes) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RowProblem(f"not valid UTF-8: byte 0x{content[error.start]:02x} at {error.start + 1}") from error
+        byte = f"byte 0x{content[error.start]:02x} at {error.start + 1}"
+        raise RowProblem(f"not valid UTF-8: {byte}") from error
     if "\0" in text:
         raise RowProblem("holds a NUL byte")
     return text
@@ -230,7 +231,7 @@ def _structured_output(row: dict[str, Any]) -> StructuredAnswer | None:
     structured = parse_structured(output) if isinstance(output, str) else None
     if structured is None:
         raise RowProblem(
-            'output: expected a JSON string {"caption": str, "reasoning": [str], "boxes": [[x0, y0, x1, y1]], '
-            '"answer": str}'
+            'output: expected a JSON string {"caption": str, "reasoning": [str, ...], '
+            '"boxes": [[x0, y0, x1, y1], ...], "answer": str}'
         )
     return structured

@@ -160,7 +160,8 @@ def _answers(fields: dict[str, Any], record: Record, problems: _Problems) -> Non
         answers = []
     elif answerable is False and isinstance(value, str | list):
         values = [value] if isinstance(value, str) else value
-        answers = problems.texts([v for v in values if not (isinstance(v, str) and is_abstention(v))], "answers")
+        given = [text for text in values if text != ""]  # as good as none
+        answers = [text for text in problems.texts(given, "answers") if not is_abstention(text)]
         if answers:
             problems.add("answers", "must be empty when answerable is false")
     else:
@@ -227,8 +228,8 @@ def _boxes(fields: dict[str, Any], record: Record, problems: _Problems) -> None:
         problems.add("boxes", f"expected a list of [x0, y0, x1, y1], not {describe(boxes)}")
         boxes = []
     for index, box in enumerate(boxes):
-        if not isinstance(box, list) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
-            problems.add(f"boxes[{index}]", "expected four numbers [x0, y0, x1, y1]")
+        if not isinstance(box, list) or [type(value) in (int, float) for value in box] != [True] * 4:
+            problems.add(f"boxes[{index}]", f"expected four numbers [x0, y0, x1, y1], not {box!r:.40}")
         elif box[0] >= box[2] or box[1] >= box[3]:
             problems.add(f"boxes[{index}]", f"{box} is degenerate; x0 < x1 and y0 < y1 are needed")
     number, images = len(boxes), len(record["images"])

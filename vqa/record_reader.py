@@ -125,7 +125,8 @@ class RecordReader:
 
     def lines(self) -> list[str]:
         """The faults as lines `FILE:LINE: field: reason`, in the order of the file."""
-        return [f"{self.path}:{line}: {text}" for line, text in sorted(self.problems, key=lambda item: item[0])]
+        in_order = sorted(self.problems, key=lambda item: item[0])
+        return [f"{self.path}:{line}: {text}" for line, text in in_order]
 
     def _complete(self, index: int, line: int, row: dict | RowProblem) -> Record | None:
         if isinstance(row, RowProblem):

@@ -126,7 +126,8 @@ def convert(
             raise UserError(f"--split {unknown[0]}: {converter.name} has no such split; it has {known}")
         if not files:
             reasons = Counter(reject["reason"] for reject in outcome.rejects).most_common(1)
-            raise UserError(f"{root}: no row became a record{f'; most often: {reasons[0][0]}' if reasons else ''}")
+            why = f"; the most frequent reason: {reasons[0][0]}" if reasons else ", it holds none"
+            raise UserError(f"{root}: no row became a record{why}")
     written = [f"{split}.jsonl" for split in files]
     for path in earlier:
         if path.name not in written:
@@ -216,7 +217,7 @@ def portable_root(root: Path, output_dir: Path) -> str:
     Relative to the record folder where both lie under the working directory, a project that may be
     moved as a whole; else absolute.
     """
-    root, folder, project = Path(os.path.realpath(root)), Path(os.path.realpath(output_dir)), Path.cwd().resolve()
+    root, folder, project = root.resolve(), output_dir.resolve(), Path.cwd().resolve()
     if root.is_relative_to(project) and folder.is_relative_to(project):
         return Path(os.path.relpath(root, folder)).as_posix()
     return str(root)

@@ -33,7 +33,7 @@ def find_input(given: Path | None) -> Path:
     for folder in (given, given / "data"):
         if all((folder / split / "questions.json").is_file() for split in SPLITS):
             return folder
-    raise UserError(f"--input {given}: not easy-VQA; train/questions.json and test/questions.json are expected")
+    raise UserError(f"--input {given}: not easy-VQA: no train/questions.json and test/questions.json")
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
@@ -50,7 +50,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
             question, answer, image = row
             split = "validation" if image in held_out else published
             if answer not in TYPES_BY_ANSWER:
-                yield RawRow(split, row, where, reason=f"answer: {answer!r} is none of the 13 of the data set")
+                yield RawRow(split, row, where, reason=f"answer: {answer!r} is none of the data set's 13")
                 continue
             name, candidates = TYPES_BY_ANSWER[answer]
             yield RawRow(
