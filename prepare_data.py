@@ -26,7 +26,7 @@ from vqa.datasets import CONVERTERS
 from vqa.datasets.conversion import ConvertOptions, convert
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.manifests import write_manifest
+from vqa.manifests import read_manifest, write_manifest
 from vqa.synthesis.shapes import write_shapes
 
 PROGRAM = "prepare_data.py"
@@ -78,6 +78,9 @@ def run_shapes(argv: Sequence[str]) -> None:
     (args,) = parse_arguments(ShapesArguments, description=__doc__, argv=argv, prog=f"{PROGRAM} synth shapes")
     if args.num_images < 1 or args.num_proc < 1:
         raise UserError("--num_images and --num_proc must be at least 1")
+    earlier = read_manifest(Path(args.output_dir))
+    if earlier and "synthesis" not in earlier:
+        raise UserError(f"--output_dir {args.output_dir}: holds another data set; give another folder")
     counts = write_shapes(args.output_dir, args.num_images, args.seed, args.split, args.num_proc)
     manifest = write_manifest(
         args.output_dir,

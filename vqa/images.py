@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 DEFAULT_MAX_PIXELS = 100_000_000
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 EXIF_ORIENTATION = 0x0112
 # What Pillow's decoders raise for damaged files, in all their variety.
 _DECODING_ERRORS = (

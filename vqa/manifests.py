@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -70,7 +71,8 @@ def write_manifest(
         rows_in: raw rows that were read for `files`.
         filtered: rows left out on request, by reason.
         rejects: raw rows that did not become a record: `{"row": ..., "reason": ..., "where": ...}`.
-        files: the record files this command wrote; default: all in the folder. Others keep their entry.
+        files: the record files this command wrote; default: all in the folder. Those that an earlier
+            command wrote keep their entry, and their records count as rows that came in.
         image_root: what image paths are relative to, relative to `folder` or absolute.
         licence: of the source, where known.
         details: further entries, such as options or the generator's counts.
@@ -82,22 +84,20 @@ def write_manifest(
     filtered = dict(filtered or {})
     written = sorted(files if files is not None else (path.name for path in record_files(folder)))
     rejected = write_jsonl(folder / REJECTS_FILE, rejects)
-    counts = {name: _count(folder / name) for name in written}
-    records = sum(sum(count["by_split"].values()) for count in counts.values())
-    if rows_in != records + sum(filtered.values()) + rejected:
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    entries = {name: {"sha256": sha256_file(folder / name), "command": command, **_count(folder / name)}
+               for name in written}  # fmt: skip
+    records, left_out = sum(entry["records"] for entry in entries.values()), sum(filtered.values())
+    if rows_in != records + left_out + rejected:
         raise RuntimeError(
-            f"{folder}: {rows_in} rows in, but {records} records + {sum(filtered.values())} filtered "
-            f"+ {rejected} rejects: rows were lost"
+            f"{folder}: {rows_in} rows in, but {records} records + {left_out} filtered + {rejected} rejects"
         )
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     kept = {
         name: entry
         for name, entry in read_manifest(folder).get("files", {}).items()
         if name not in written and (folder / name).is_file()
     }
-    entries = {
-        name: {"sha256": sha256_file(folder / name), "command": command, **counts[name]} for name in written
-    }
+    earlier = sum(entry["records"] for entry in kept.values())
     entries = dict(sorted({**kept, **entries}.items()))
     manifest = {
         "command": command,
@@ -105,7 +105,12 @@ def write_manifest(
         "git": git_commit(),
         "image_root": image_root,
         "licence": licence,
-        "rows": {"in": rows_in, "records": records, "filtered": sum(filtered.values()), "rejects": rejected},
+        "rows": {
+            "in": rows_in + earlier,
+            "records": records + earlier,
+            "filtered": left_out,
+            "rejects": rejected,
+        },
         "filtered": filtered,
         "counts": {key: _sum(entry[key] for entry in entries.values()) for key in _COUNTED},
         "files": entries,
@@ -118,14 +123,15 @@ def write_manifest(
 _COUNTED = {"by_split": "split", "by_question_type": "question_type", "by_source": "source"}
 
 
-def _count(path: Path) -> dict[str, dict[str, int]]:
+def _count(path: Path) -> dict[str, Any]:
     counters: dict[str, Counter] = {key: Counter() for key in _COUNTED}
     with open(path, encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
             for key, field in _COUNTED.items():
                 counters[key][record[field]] += 1
-    return {key: dict(sorted(counter.items())) for key, counter in counters.items()}
+    by_name = {key: dict(sorted(counter.items())) for key, counter in counters.items()}
+    return {"records": counters["by_split"].total(), **by_name}
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
