@@ -65,7 +65,7 @@ def iterate_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | RowPr
                 while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
                     pass
             elif line.strip():
-                yield number, _parse_line(line)
+                yield number, _parse_line(line.rstrip(b"\r\n"))
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | RowProblem:
