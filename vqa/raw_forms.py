@@ -25,6 +25,7 @@ FIELDS = (
     "box_images", "caption", "reasoning", "source", "split", "image_sha256", "meta",
 )  # fmt: skip
 IMAGE_NAMES = ("images", "image", "image_filename", "image_path")
+_HUGE_INTEGER = "not valid JSON: an integer of thousands of digits"
 _ANSWER_NAMES = ("answer", "gold")
 
 
@@ -77,8 +78,8 @@ def _parse_line(line: bytes) -> dict[str, Any] | RowProblem:
         return RowProblem(f"not valid JSON: {error.msg} (column {error.colno})")
     except RecursionError:
         return RowProblem("not valid JSON: nested too deeply")
-    except ValueError as error:  # an integer of more than 4,300 digits
-        return RowProblem(f"not valid JSON: {error}")
+    except ValueError:  # Python's limit, 4,300 digits unless it was changed
+        return RowProblem(_HUGE_INTEGER)
 
 
 def _array_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any] | RowProblem]]:
@@ -110,8 +111,8 @@ def _array_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any] | RowProbl
         except RecursionError:
             yield line, RowProblem("not valid JSON: nested too deeply")
             return
-        except ValueError as error:
-            yield line, RowProblem(f"not valid JSON: {error}")
+        except ValueError:
+            yield line, RowProblem(_HUGE_INTEGER)
             return
         try:
             yield line, _as_object(value)
@@ -218,7 +219,7 @@ def to_contract_fields(row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(meta, dict):
             clash = next((name for name in extra if name in meta), None)
             if clash is not None:
-                raise RowProblem(f"{clash}: is neither a field of a record nor free in meta")
+                raise RowProblem(f"{clash}: given both in meta and beside it")
             fields["meta"] = {**meta, **extra}
     return fields
 

@@ -29,11 +29,17 @@ def complete_record(
         problems is not to be used.
     """
     problems = _Problems()
-    try:
-        fields = to_contract_fields(
+    normal = {}
+    for name, value in row.items():
+        try:
             # A file's name is the bytes it has on disk; normalising it could lose the file.
-            {name: normalised(value, 1, nfc=name not in IMAGE_NAMES) for name, value in row.items()}
-        )
+            normal[normalised(name, 0)] = normalised(value, 1, nfc=name not in IMAGE_NAMES)
+        except RowProblem as problem:
+            problems.add(ascii(name)[1:-1], str(problem))
+    if problems.found:
+        return {}, problems.found
+    try:
+        fields = to_contract_fields(normal)
     except RowProblem as problem:
         return {}, [str(problem)]
     record: Record = {
@@ -43,8 +49,7 @@ def complete_record(
     }
     _answers(fields, record, problems)
     candidates = _candidates(fields, problems)
-    if not problems.found:
-        _type_and_candidates(fields, record, candidates, problems)
+    _type_and_candidates(fields, record, candidates, problems)
     _boxes(fields, record, problems)
     caption = fields.get("caption")
     record["caption"] = None if caption is None else problems.text(caption, "caption", may_be_empty=True)
@@ -143,7 +148,8 @@ def _images(fields: dict[str, Any], problems: _Problems) -> list[str]:
     value = fields["images"]
     if value is None:
         return []
-    return problems.texts([value] if isinstance(value, str) else value, "images")
+    names = problems.texts([value] if isinstance(value, str) else value, "images")
+    return [name for name in names if name]
 
 
 def _answers(fields: dict[str, Any], record: Record, problems: _Problems) -> None:
@@ -189,14 +195,14 @@ def _type_and_candidates(
     question, answers = record["question"], record["answers"]
     name = fields.get("question_type")
     inferred = name is None
+    if not inferred and not isinstance(name, str):
+        problems.add("question_type", f"expected a string, not {describe(name)}")
+    elif not inferred and name not in QUESTION_TYPES:
+        problems.add("question_type", f"unknown type {name!r}; known are {', '.join(QUESTION_TYPES)}")
+    if problems.found:
+        return  # nothing sound to infer from
     if inferred:
         name = infer_question_type(question, answers, candidates)
-    elif not isinstance(name, str):
-        problems.add("question_type", f"expected a string, not {describe(name)}")
-        return
-    elif name not in QUESTION_TYPES:
-        problems.add("question_type", f"unknown type {name!r}; known are {', '.join(QUESTION_TYPES)}")
-        return
     closed = QUESTION_TYPES[name].scored
     if candidates is not None and not closed:
         problems.add("answer_candidates", f"a question of type {name} has none; its type would be mcq")
