@@ -149,10 +149,10 @@ def has_count(rng: Random, scene: Scene) -> Record | None:
     if not scene.things:
         return None
     words, found = _group(rng, scene)
-    yes, negated, holds = _toss(rng)
-    asked = len(found) if holds else rng.choice([n for n in range(6) if n != len(found)])
-    if asked < 2 and rng.random() < 0.8:  # "1 circles" reads badly
+    if len(found) < 2 and rng.random() < 0.8:  # "1 circles" reads badly; decided before the toss
         return None
+    yes, negated, holds = _toss(rng)
+    asked = len(found) if holds else rng.choice([n for n in (0, 1, 2, 2, 3, 3, 4, 4, 5) if n != len(found)])
     return _yes_no(rng, "has_count", yes, negated, wordings.HAS_NOT_COUNT if negated else wordings.HAS_COUNT, found,
                    [f"The number of {words} is {len(found)}."], pl=words, n=rng.choice([str(asked), _NUMBERS[asked]]))
 
@@ -232,8 +232,8 @@ def choose(rng: Random, scene: Scene) -> Record | None:
     else:
         listed = rng.choice([" ", ", ", "\n"]).join(marks.format(*pair) for pair in zip(letters, options, strict=True))
     pattern = rng.choice(wordings.CHOOSE)
-    record["question"] = phrase(rng, [pattern], question=record["question"].rstrip("?.") + ":", options="@").rstrip(
-        "?.").replace("@", listed).replace("::", ":")
+    question = phrase(rng, [pattern], question=record["question"].rstrip("?."), options="@").rstrip("?.")
+    record["question"] = question.replace("@", listed)
     lettered = style == "letter"
     record |= {"question_type": "mcq", "answers": [letters[options.index(answer)]] if lettered else [answer],
                "answer_candidates": list(letters) if lettered else options,

@@ -123,11 +123,11 @@ def exists(rng: Random, scene: Scene) -> Record | None:
     yes, negated, there = _toss(rng)
     form = rng.choices(["color", "shape", "both"], [50, 30, 20])[0]
     if there:
-        thing = rng.choice(scene.things)
+        clear = [thing for thing in scene.things if thing.color not in scene.avoided_colors]
+        form = form if clear else "shape"
+        thing = rng.choice(clear or scene.things)
         color = thing.color if form != "shape" else None
         shape = thing.shape if form != "color" else None
-        if form == "color" and color in scene.avoided_colors:
-            return None
     else:
         color, shape = _absent(rng, scene, form)
     found = _matching(scene, color, shape)
@@ -172,16 +172,32 @@ def _cap(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def color_list(rng: Random, answer: str) -> list[str]:
-    """Candidates for a colour: all names, the common ones, or a few in any order; the answer among them."""
+def choices(rng: Random, answer: str, words: Sequence[str], common: Sequence[str]) -> list[str]:
+    """Candidates with the answer among them: all words, the common ones, or a few; in any order or sorted."""
     roll = rng.random()
-    if roll < 0.4:
-        return list(COLORS)
-    if roll < 0.7 and answer in _COMMON:
-        return list(_COMMON)
-    few = [answer, *rng.sample([c for c in COLORS if c != answer], rng.randint(3, 7))]
-    rng.shuffle(few)
-    return few
+    if roll < 0.2:
+        listed = list(words)
+    elif roll < 0.6 and answer in common:
+        listed = list(common)
+    else:
+        others = [word for word in words if word != answer]
+        listed = [answer, *rng.sample(others, rng.randint(2, min(8, len(others))))]
+    if rng.random() < 0.5:
+        return sorted(listed)
+    rng.shuffle(listed)
+    return listed
+
+
+def color_choices(rng: Random, answer: str) -> list[str]:
+    """Candidates for a colour."""
+    return choices(rng, answer, list(COLORS), _COMMON)
+
+
+def shape_choices(rng: Random, answer: str) -> tuple[str, list[str] | None]:
+    """The question type of a shape question, and its candidates: a closed set, or none."""
+    if rng.random() < 0.6:
+        return "mcq", choices(rng, answer, SHAPES, BASIC_SHAPES)
+    return "open_ended", None
 
 
 def color_of(rng: Random, scene: Scene) -> Record | None:
@@ -192,7 +208,7 @@ def color_of(rng: Random, scene: Scene) -> Record | None:
     if ref is None or (thing.text and sum(t.shape == thing.shape for t in scene.texts) > 1):
         return None
     return _record("color_of", "color", phrase(rng, wordings.COLOR_OF, ref=ref), [thing.color], things=[thing],
-                   candidates=color_list(rng, thing.color),
+                   candidates=color_choices(rng, thing.color),
                    reasoning=[f"There is {describe(thing, scene)}.", f"Its color is {thing.color}."])
 
 
@@ -212,7 +228,9 @@ def shape_of(rng: Random, scene: Scene) -> Record | None:
         if ref is None:
             return None
         question = phrase(rng, patterns, ref=ref, color=thing.color)
-    return _record("shape_of", "open_ended", question, [thing.shape], things=[thing], reasoning=reasoning)
+    question_type, candidates = shape_choices(rng, thing.shape)
+    return _record("shape_of", question_type, question, [thing.shape], things=[thing], candidates=candidates,
+                   reasoning=reasoning)
 
 
 def background(rng: Random, scene: Scene) -> Record | None:
@@ -222,7 +240,7 @@ def background(rng: Random, scene: Scene) -> Record | None:
         return None
     ref = refer(rng, scene, rng.choice(scene.things)) or "everything"
     return _record("background", "color", phrase(rng, wordings.BACKGROUND, ref=ref), [color],
-                   candidates=color_list(rng, color), reasoning=[f"Everything lies on {color}."])
+                   candidates=color_choices(rng, color), reasoning=[f"Everything lies on {color}."])
 
 
 def unanswerable(rng: Random, scene: Scene) -> Record | None:
@@ -238,9 +256,10 @@ def unanswerable(rng: Random, scene: Scene) -> Record | None:
         question_type, question = "extractive", phrase(rng, wordings.READ_WORD)
         reasoning = ["There is no text in the picture."]
     elif about == "color" and color is None:
-        question_type, question, candidates = "color", phrase(rng, wordings.COLOR_OF, ref=ref), list(COLORS)
+        question_type, question, candidates = "color", phrase(rng, wordings.COLOR_OF, ref=ref), color_choices(rng, rng.choice(_COMMON))
     elif about == "shape" and shape is None:
-        question_type, question = "open_ended", phrase(rng, wordings.SHAPE_OF, ref=ref, color=color)
+        question_type, candidates = shape_choices(rng, rng.choice(BASIC_SHAPES))
+        question = phrase(rng, wordings.SHAPE_OF, ref=ref, color=color)
     elif about == "wide":
         question_type, question = "size_numeric", phrase(rng, wordings.HOW_WIDE, ref=ref, dim="wide", noun="width")
     else:

@@ -13,6 +13,7 @@ _IMPERATIVE = ("name", "tell", "give", "identify", "read", "transcribe", "write"
 
 # {a}: "a red circle"; {bare}: "red circle"; {any}: "any red circle"; {pl}: "red circles"; [ph]: where
 _PH = "[|| here| in [this|the] [picture|image|scene]| in the image| anywhere]"
+_AT = "[|| here| in [this|the] [picture|image|scene]| in the image]"
 
 EXISTS = [
     "[can you see|do you see|can you spot|can you find|can one see] [{a}|{any}]" + _PH,
@@ -107,15 +108,15 @@ SHAPE_OF = [
     "what [geometric |]figure is {ref}", "say what shape {ref} has", "look at {ref}. what shape is it",
 ]
 ONLY_SHAPE = [
-    "which shape [do you see|can be seen|is shown|is drawn|appears|is visible|was drawn]" + _PH,
-    "what shape [do you see|can be seen|is shown|is drawn|appears|is visible|was drawn]" + _PH,
-    "name the shape" + _PH, "what kind of [shape|figure] [is [this|it]|is drawn here|can you see]",
-    "what does the [image|picture] show", "what [figure|form] [is drawn|is visible|do you see]" + _PH,
-    "identify the [only |]shape" + _PH, "what is the shape of the [object|thing|figure]" + _PH,
+    "which shape [do you see|can be seen|is shown|is drawn|appears|is visible|was drawn]" + _AT,
+    "what shape [do you see|can be seen|is shown|is drawn|appears|is visible|was drawn]" + _AT,
+    "name the shape" + _AT, "what kind of [shape|figure] [is [this|it]|is drawn here|can you see]",
+    "what does the [image|picture] show", "what [figure|form] [is drawn|is visible|do you see]" + _AT,
+    "identify the [only |]shape" + _AT, "what is the shape of the [object|thing|figure]" + _AT,
     "what geometric [shape|figure] is [this|shown|drawn|in the picture]", "the [object|thing] here has what shape",
     "what shape does the [object|thing|figure] have", "which shape does [the|this] [picture|image] [show|contain]",
     "what shape does [the|this] picture [show|contain|have]", "tell me what shape this is",
-    "what is the only shape" + _PH, "which of all shapes is this", "what shape is [it|this|the object|drawn here]",
+    "what is the only shape" + _AT, "which of all shapes is this", "what shape is [it|this|the object|drawn here]",
 ]
 WHERE = [
     "where is {ref}", "where [in the image|in the picture|on the canvas] is {ref}", "in which part of the [image|picture] is {ref}",
@@ -168,20 +169,20 @@ NOT_LARGER = [
     "between {ref} and {other}, is the first not {larger}", "does {ref} not appear {larger} than {other}",
 ]
 HOW_MANY = [
-    "how many {pl} [are there|are shown|can you see|do you see|are visible|are drawn]" + _PH,
-    "what is the number of {pl}" + _PH, "count the {pl}" + _PH, "tell me how many {pl} there are", "give the number of {pl}" + _PH,
-    "how many {pl} does the [image|picture] [contain|show|have]", "the number of {pl} is", "[in total, |]how many {pl}" + _PH,
+    "how many {pl} [are there|are shown|can you see|do you see|are visible|are drawn]" + _AT,
+    "what is the number of {pl}" + _AT, "count the {pl}" + _AT, "tell me how many {pl} there are", "give the number of {pl}" + _AT,
+    "how many {pl} does the [image|picture] [contain|show|have]", "the number of {pl} is", "[in total, |]how many {pl}" + _AT,
     "what number of {pl} [is shown|do you count]", "how many {pl} [were drawn|appear]", "how many {pl} would you count",
-    "of {pl}, how many are there", "state the number of {pl}" + _PH,
+    "of {pl}, how many are there", "state the number of {pl}" + _AT,
 ]
 HAS_COUNT = [
-    "are there [exactly |]{n} {pl}" + _PH, "do you count {n} {pl}", "is the number of {pl} {n}",
+    "are there [exactly |]{n} {pl}" + _AT, "do you count {n} {pl}", "is the number of {pl} {n}",
     "is it true that there are {n} {pl}", "does the [image|picture] [show|contain] exactly {n} {pl}", "yes or no: you see {n} {pl}",
-    "is {n} the number of {pl}", "can you count {n} {pl}" + _PH, "would {n} be the right number of {pl}",
+    "is {n} the number of {pl}", "can you count {n} {pl}" + _AT, "would {n} be the right number of {pl}",
     "have {n} {pl} been drawn", "in total, are there {n} {pl}", "is {n} the right count of {pl}",
 ]
 HAS_NOT_COUNT = [
-    "are there not {n} {pl}" + _PH, "is the number of {pl} [other than|different from|not] {n}",
+    "are there not {n} {pl}" + _AT, "is the number of {pl} [other than|different from|not] {n}",
     "is it false that there are {n} {pl}", "yes or no: the number of {pl} is not {n}", "is {n} the wrong number of {pl}",
     "is it true that there are not {n} {pl}", "would it be wrong to count {n} {pl}", "does the picture not show {n} {pl}",
     "is it not the case that there are {n} {pl}", "is {n} not the number of {pl}", "would {n} be a wrong count of {pl}",
@@ -201,36 +202,37 @@ BACKGROUND = [
     "give the color of the background", "which color surrounds {ref}", "what background color do you see",
 ]
 READ_WORD = [
-    "what [word|text] is written" + _PH, "which word can be read" + _PH, "what does [the text|it|the picture] say", "read the word" + _PH,
-    "what word do you see" + _PH, "which word is shown" + _PH, "what is the written word", "name the word" + _PH,
-    "what word has been printed" + _PH, "tell me the word in the [image|picture]", "what word appears" + _PH,
-    "the word in the picture is", "give the word that is written" + _PH, "spell out the word" + _PH,
+    "what [word|text] is written" + _AT, "which word can be read" + _AT, "what does [the text|it|the picture] say", "read the word" + _AT,
+    "what word do you see" + _AT, "which word is shown" + _AT, "what is the written word", "name the word" + _AT,
+    "what word has been printed" + _AT, "tell me the word in the [image|picture]", "what word appears" + _AT,
+    "the word in the picture is", "give the word that is written" + _AT, "spell out the word" + _AT,
 ]
 READ_NUMBER = [
-    "[what|which] number is [written|shown|printed]" + _PH, "what number can be read" + _PH, "read the number" + _PH,
-    "which number do you see" + _PH, "what is the printed number", "what number appears" + _PH, "tell me the number in the picture",
-    "what figure is printed in digits" + _PH, "name the number" + _PH, "the number in the picture is", "what do the digits say",
-    "give the number that is written" + _PH,
+    "[what|which] number is [written|shown|printed]" + _AT, "what number can be read" + _AT, "read the number" + _AT,
+    "which number do you see" + _AT, "what is the printed number", "what number appears" + _AT, "tell me the number in the picture",
+    "what figure is printed in digits" + _AT, "name the number" + _AT, "the number in the picture is", "what do the digits say",
+    "give the number that is written" + _AT,
 ]
 TRANSCRIBE = [
-    "transcribe the text" + _PH, "read all [the |]text" + _PH, "transcribe [the image|the picture|what is written]", "write down the text" + _PH,
-    "copy the text" + _PH, "type out [the text|what is written]", "what is all the text" + _PH, "give the full text" + _PH,
-    "read everything that is written" + _PH, "read out the text" + _PH, "which text is in the picture, exactly", "copy what is written" + _PH,
+    "transcribe the text" + _AT, "read all [the |]text" + _AT, "transcribe [the image|the picture|what is written]", "write down the text" + _AT,
+    "copy the text" + _AT, "type out [the text|what is written]", "what is all the text" + _AT, "give the full text" + _AT,
+    "read everything that is written" + _AT, "read out the text" + _AT, "which text is in the picture, exactly", "copy what is written" + _AT,
 ]
 SAYS = [
-    "does [the text|it|the picture] say \"{text}\"", "is \"{text}\" written" + _PH, "can you read \"{text}\"" + _PH, "is the text \"{text}\"",
-    "is it true that it says \"{text}\"", "yes or no: it says \"{text}\"", "has \"{text}\" been written" + _PH, "do you read \"{text}\"" + _PH,
-    "is \"{text}\" what is written", "does one read \"{text}\"" + _PH, "would you read this as \"{text}\"", "does \"{text}\" appear" + _PH,
+    "does [the text|it|the picture] say \"{text}\"", "is \"{text}\" written" + _AT, "can you read \"{text}\"" + _AT, "is the text \"{text}\"",
+    "is it true that it says \"{text}\"", "yes or no: it says \"{text}\"", "has \"{text}\" been written" + _AT, "do you read \"{text}\"" + _AT,
+    "is \"{text}\" what is written", "does one read \"{text}\"" + _AT, "would you read this as \"{text}\"", "does \"{text}\" appear" + _AT,
 ]
 SAYS_NOT = [
-    "does [the text|it|the picture] not say \"{text}\"", "is something other than \"{text}\" written" + _PH, "is the text not \"{text}\"",
-    "is it false that it says \"{text}\"", "yes or no: it does not say \"{text}\"", "is it true that \"{text}\" is not written" + _PH,
-    "would it be wrong to read this as \"{text}\"", "is \"{text}\" nowhere to be read", "does \"{text}\" not appear" + _PH,
+    "does [the text|it|the picture] not say \"{text}\"", "is something other than \"{text}\" written" + _AT, "is the text not \"{text}\"",
+    "is it false that it says \"{text}\"", "yes or no: it does not say \"{text}\"", "is it true that \"{text}\" is not written" + _AT,
+    "would it be wrong to read this as \"{text}\"", "is \"{text}\" nowhere to be read", "does \"{text}\" not appear" + _AT,
     "is it not the case that it says \"{text}\"", "is \"{text}\" not what is written", "is the text anything but \"{text}\"",
 ]
 CHOOSE = [
-    "{question} [choose|pick|select] one[| answer]: {options}", "{question} {options}", "{question} options: {options}",
-    "{question} [which of these|one of these]: {options}", "[which one|your choice]: {question} {options}",
+    "{question}[?|:|,] [choose|pick|select] one[| answer]: {options}", "{question}[?|:|,| -] {options}",
+    "{question}? options: {options}", "{question}[?|,] [which of these|one of these]: {options}",
+    "[which one|your choice]: {question}[?|:|,] {options}", "{question}? [is it|would it be] {options}",
 ]
 
 
