@@ -280,3 +280,10 @@ def test_bad_command_is_one_line_and_no_traceback(tmp_path, name):
     assert result.returncode == 2
     assert result.stderr.startswith("prepare_data.py: error: ") and message in result.stderr
     assert result.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_every_case_is_documented():
+    table = (REPOSITORY / "docs" / "bad_inputs.md").read_text(encoding="utf-8").splitlines()
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in table if row.startswith("| ")}
+    for name, (_, message) in {**LINES, **FILES}.items():
+        assert message.removeprefix(":") in rows[name]

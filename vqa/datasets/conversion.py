@@ -17,9 +17,9 @@ from typing import IO, Any
 from tqdm.auto import tqdm
 
 from vqa.errors import UserError
-from vqa.files import atomic_write
+from vqa.files import atomic_write, write_json
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.manifests import read_manifest, record_files, write_manifest
+from vqa.manifests import MANIFEST_FILE, read_manifest, record_files, write_manifest
 from vqa.raw_forms import FIELDS
 from vqa.record_checks import Record, complete_record
 from vqa.record_reader import PROGRESS_DELAY, ROWS_PER_BLOCK, ImageChecker
@@ -128,7 +128,11 @@ def convert(
             reasons = Counter(reject["reason"] for reject in outcome.rejects).most_common(1)
             why = f"; the most frequent reason: {reasons[0][0]}" if reasons else ", it holds none"
             raise UserError(f"{root}: no row became a record{why}")
-    written = [f"{split}.jsonl" for split in files]
+        written = [f"{split}.jsonl" for split in files]
+        image_root = portable_root(root, output_dir)
+        # Should the run be killed before the manifest is written, the files are known as a conversion's.
+        ours = dict.fromkeys([*written, *(path.name for path in earlier)], {})
+        write_json(output_dir / MANIFEST_FILE, {"image_root": image_root, "files": ours})
     for path in earlier:
         if path.name not in written:
             path.unlink()
@@ -138,7 +142,7 @@ def convert(
         filtered=dict(outcome.filtered),
         rejects=outcome.rejects,
         files=written,
-        image_root=portable_root(root, output_dir),
+        image_root=image_root,
         licence=converter.licence,
     )
 

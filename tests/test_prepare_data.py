@@ -1,0 +1,266 @@
+"""prepare_data.py as it is run: conversion of easy-VQA, its books, the same bytes twice; synthetic shapes."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vqa.datasets import CONVERTERS
+from vqa.datasets.conversion import ConvertOptions, RawRow, convert, portable_root
+from vqa.errors import UserError
+from vqa.manifests import write_manifest
+from vqa.records import read_records, write_records
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TRAIN = [
+    ["what is the red shape?", "triangle", 0],
+    ["what color is the shape?", "teal", 0],
+    ["is there a circle?", "no", 1],
+    ["is there a purple shape?", "maybe", 1],
+    ["half a row", "yes"],
+    ["is its picture there?", "no", 7],
+    ["is its picture whole?", "no", 2],
+    ["", "yes", 1],
+]
+TEST = [["is there not a black shape in the image?", "yes", 0]]
+
+
+@pytest.fixture
+def publication(tmp_path):
+    """easy-VQA in small, with the faults that a download can have."""
+    root = tmp_path / "easy"
+    for split, questions in (("train", TRAIN), ("test", TEST)):
+        (root / split / "images").mkdir(parents=True)
+        (root / split / "questions.json").write_text(json.dumps(questions))
+        for number in range(3):
+            Image.effect_noise((64, 64), 20 + number).save(root / split / "images" / f"{number}.png")
+    whole = root / "train" / "images" / "2.png"
+    whole.write_bytes(whole.read_bytes()[:500])
+    return root
+
+
+def prepare_data(*arguments, cwd, code=0):
+    command = [sys.executable, str(REPOSITORY / "prepare_data.py"), *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert result.returncode == code, result.stderr
+    return result
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_convert_easy_vqa(publication, tmp_path):
+    arguments = ["convert", "--dataset", "easy_vqa", "--input", publication, "--output_dir"]
+    result = prepare_data(*arguments, "out", cwd=tmp_path)
+    assert "9 rows in = 4 records + 0 filtered + 5 rejects -> out" in result.stdout
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "manifest.json",
+        "rejects.jsonl",
+        "test.jsonl",
+        "train.jsonl",
+    ]
+
+    train = lines(out / "train.jsonl")
+    image = publication / "train" / "images" / "0.png"
+    assert train[0] == {
+        "id": "easy_vqa/train/000000",
+        "images": ["train/images/0.png"],
+        "question": "what is the red shape?",
+        "answers": ["triangle"],
+        "answerable": True,
+        "question_type": "mcq",
+        "answer_candidates": ["circle", "rectangle", "triangle"],
+        "boxes": [],
+        "box_images": [],
+        "caption": None,
+        "reasoning": [],
+        "source": "easy_vqa",
+        "split": "train",
+        "image_sha256": [hashlib.sha256(image.read_bytes()).hexdigest()],
+        "meta": {"image_id": 0},
+    }
+    assert [(row["question_type"], len(row["answer_candidates"])) for row in train] == [
+        ("mcq", 3),
+        ("color", 8),
+        ("yes_no", 2),
+    ]
+
+    rejects = lines(out / "rejects.jsonl")
+    assert [reject["row"] for reject in rejects] == [TRAIN[index] for index in (3, 4, 7, 5, 6)]
+    reasons = {reject["where"].rpartition(" ")[2]: reject["reason"] for reject in rejects}
+    assert reasons["3"] == "answer: 'maybe' is none of the data set's 13"
+    assert reasons["4"] == "expected [question, answer, image id]"
+    assert reasons["5"] == "images[0]: 'train/images/7.png' does not exist"
+    assert reasons["6"].startswith("images[0]: 'train/images/2.png' cannot be decoded")
+    assert reasons["7"] == "question: empty"
+
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["rows"] == {"in": 9, "records": 4, "filtered": 0, "rejects": 5}
+    assert manifest["counts"] == {
+        "by_split": {"test": 1, "train": 3},
+        "by_question_type": {"color": 1, "mcq": 1, "yes_no": 2},
+        "by_source": {"easy_vqa": 4},
+    }
+    assert manifest["licence"] == "MIT" and "convert --dataset easy_vqa" in manifest["command"]
+    assert set(manifest["versions"]) >= {"python", "pillow"} and set(manifest["git"]) == {"commit", "dirty"}
+    for name in ("train.jsonl", "test.jsonl"):
+        assert manifest["files"][name]["sha256"] == hashlib.sha256((out / name).read_bytes()).hexdigest()
+
+    # Both lie under the working directory, so the two can be moved together.
+    assert manifest["image_root"] == "../easy"
+    (record,) = read_records(out / "test.jsonl")
+    assert record["images"] == [str(publication / "test" / "images" / "0.png")]
+    assert record["image_sizes"] == [[64, 64]]
+
+    prepare_data(*arguments, "again", cwd=tmp_path)
+    for name in ("train.jsonl", "test.jsonl", "rejects.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_splits_on_request(publication, tmp_path):
+    easy_vqa, out = CONVERTERS["easy_vqa"], tmp_path / "out"
+    manifest = convert(easy_vqa, publication, out, ConvertOptions(validation_images=3))
+    # The last three of the images that train questions name: 1, 2 and 7; only 1 can be read.
+    assert manifest["counts"]["by_split"] == {"test": 1, "train": 2, "validation": 1}
+    assert [row["id"] for row in lines(out / "validation.jsonl")] == ["easy_vqa/train/000002"]
+    assert lines(out / "validation.jsonl")[0]["split"] == "validation"
+    manifest = convert(easy_vqa, publication, out, ConvertOptions(splits=("test",)))
+    assert manifest["rows"] == {"in": 9, "records": 1, "filtered": 8, "rejects": 0}
+    assert manifest["filtered"] == {"split": 8}
+    assert sorted(path.name for path in out.glob("*.jsonl")) == ["rejects.jsonl", "test.jsonl"]
+    with pytest.raises(UserError, match="--split dev: easy_vqa has no such split; it has test, train"):
+        convert(easy_vqa, publication, out, ConvertOptions(splits=("dev",)))
+    with pytest.raises(UserError, match="--validation_images 4: the train split has 4 images"):
+        convert(easy_vqa, publication, out, ConvertOptions(validation_images=4))
+    # What failed has left the folder as it was.
+    assert json.loads((out / "manifest.json").read_text())["rows"]["in"] == 9
+
+
+def test_a_conversion_killed_before_its_manifest_can_be_repeated(publication, tmp_path, monkeypatch):
+    easy_vqa, out = CONVERTERS["easy_vqa"], tmp_path / "out"
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vqa.datasets.conversion.write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert(easy_vqa, publication, out, ConvertOptions())
+    assert (out / "train.jsonl").exists()
+    assert convert(easy_vqa, publication, out, ConvertOptions())["rows"]["records"] == 4
+
+
+def test_files_of_others_are_not_touched(publication, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="holds mine.jsonl, which its manifest does not name"):
+        convert(CONVERTERS["easy_vqa"], publication, out, ConvertOptions())
+    assert [path.name for path in out.iterdir()] == ["mine.jsonl"]
+
+
+def test_a_damaged_publication(publication, tmp_path):
+    easy_vqa, out = CONVERTERS["easy_vqa"], tmp_path / "out"
+    questions = publication / "test" / "questions.json"
+    for content, message in {
+        "{}": "expected a JSON array",
+        "[": "not valid JSON",
+        "[" * 100_000: "not valid JSON",
+    }.items():
+        questions.write_text(content)
+        with pytest.raises(UserError, match=message):
+            convert(easy_vqa, publication, out, ConvertOptions())
+    questions.unlink()
+    with pytest.raises(UserError, match="not easy-VQA"):
+        convert(easy_vqa, publication, out, ConvertOptions())
+    assert not list(out.glob("*.jsonl"))
+
+
+def test_no_row_that_became_a_record(publication, tmp_path):
+    for split in ("train", "test"):
+        (publication / split / "questions.json").write_text('[["is it?", "perhaps", 0]]')
+    with pytest.raises(
+        UserError, match="no row became a record; the most frequent reason: answer: 'perhaps'"
+    ):
+        convert(CONVERTERS["easy_vqa"], publication, tmp_path / "out", ConvertOptions())
+
+
+def test_duplicate_ids_are_rejected(tmp_path):
+    record = {"id": "same", "images": [], "question": "Who?", "answers": ["me"]}
+
+    def rows(root, options):
+        for index, split in enumerate(("train", "train", "test")):
+            yield RawRow(split, {"row": index}, f"row {index}", record)
+
+    converter = CONVERTERS["easy_vqa"].__class__("twice", None, lambda given: tmp_path, rows)
+    manifest = convert(converter, None, tmp_path / "out", ConvertOptions())
+    assert manifest["rows"] == {"in": 3, "records": 2, "filtered": 0, "rejects": 1}
+    (reject,) = lines(tmp_path / "out" / "rejects.jsonl")
+    assert reject == {"where": "row 1", "reason": "id: 'same' is used twice", "row": {"row": 1}}
+
+
+def test_the_books_must_balance(tmp_path):
+    write_records([{"images": [], "question": "Who?", "answers": ["me"]}], tmp_path / "train.jsonl")
+    with pytest.raises(RuntimeError, match="3 rows in, but 1 records"):
+        write_manifest(tmp_path, rows_in=3)
+    manifest = write_manifest(
+        tmp_path, rows_in=3, filtered={"language": 1}, rejects=[{"row": 1, "reason": "x"}]
+    )
+    assert manifest["rows"] == {"in": 3, "records": 1, "filtered": 1, "rejects": 1}
+
+
+def test_image_root_outside_of_the_project_is_absolute(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    assert (
+        portable_root(tmp_path / "project" / "venv" / "data", tmp_path / "project" / "out") == "../venv/data"
+    )
+    assert portable_root(tmp_path / "elsewhere", tmp_path / "project" / "out") == str(tmp_path / "elsewhere")
+
+
+def test_arguments_from_a_config_file(publication, tmp_path):
+    config = tmp_path / "convert.yaml"
+    config.write_text(f"dataset: easy_vqa\ninput: {publication}\noutput_dir: out\nsplit: [test]\n")
+    result = prepare_data("convert", "--config", config, cwd=tmp_path)
+    assert "9 rows in = 1 records + 8 filtered + 0 rejects" in result.stdout
+    config.write_text("dataset: easy_vqa\noutput_dir: out\nsplits: [test]\n")
+    result = prepare_data("convert", "--config", config, cwd=tmp_path, code=2)
+    assert result.stderr.endswith("convert.yaml: unknown key: splits\n")
+
+
+def test_help_lists_the_commands(tmp_path):
+    assert "commands: convert, synth shapes" in prepare_data("--help", cwd=tmp_path).stdout
+    assert "--validation_images" in prepare_data("convert", "--help", cwd=tmp_path).stdout
+
+
+def test_synth_shapes(tmp_path):
+    arguments = ["synth", "shapes", "--num_images", 6, "--output_dir"]
+    prepare_data(*arguments, "shapes", "--seed", 1, "--split", "train", cwd=tmp_path)
+    prepare_data(*arguments, "shapes", "--seed", 2, "--split", "test", cwd=tmp_path)
+    prepare_data(*arguments, "again", "--seed", 1, "--split", "train", cwd=tmp_path)
+    shapes = tmp_path / "shapes"
+    assert (shapes / "train.jsonl").read_bytes() == (tmp_path / "again" / "train.jsonl").read_bytes()
+    assert (shapes / "test.jsonl").read_bytes() != (shapes / "train.jsonl").read_bytes()
+    train, test = read_records(shapes / "train.jsonl"), read_records(shapes / "test.jsonl")
+    assert (
+        len({record["images"][0] for record in train}) == len({record["images"][0] for record in test}) == 6
+    )
+    manifest = json.loads((shapes / "manifest.json").read_text())
+    assert manifest["counts"]["by_split"] == {"test": len(test), "train": len(train)}
+    assert manifest["rows"]["in"] == manifest["rows"]["records"] == len(test) + len(train)
+    assert set(manifest["files"]) == {"train.jsonl", "test.jsonl"} and manifest["image_root"] == "."
+
+
+@pytest.mark.skipif(find_spec("easy_vqa") is None, reason="easy-vqa is not installed")
+def test_the_published_counts_of_easy_vqa(tmp_path):
+    manifest = convert(CONVERTERS["easy_vqa"], None, tmp_path / "out", ConvertOptions())
+    assert manifest["rows"] == {"in": 48_248, "records": 48_248, "filtered": 0, "rejects": 0}
+    assert manifest["counts"]["by_split"] == {"test": 9_673, "train": 38_575}
+    assert manifest["counts"]["by_question_type"]["yes_no"] == 28_407 + 7_136
