@@ -43,6 +43,7 @@ def test_no_easy_vqa_template_occurs(easy_templates):
         index += 1
     assert not ours & easy_templates
     # Nor as part of a longer question: "is there a red shape anywhere" would be the same question.
-    contained = {(known, question) for known in easy_templates for question in ours
-                 if f" {known} " in f" {question} "}
+    contained = {
+        (known, question) for known in easy_templates for question in ours if f" {known} " in f" {question} "
+    }
     assert not contained

@@ -3,43 +3,30 @@
 Everything random comes from one `random.Random`, so that a scene depends on its seed alone.
 """
 
-import math
 import random
 from dataclasses import dataclass, field
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from vqa.synthesis.shape_drawing import COLORS, RGB, draw_background, shade_of, shape_mask, text_mask
 
 Box = list[int]
-RGB = tuple[int, int, int]
 
-# The first anchor of a colour is the one that carries its name in PIL and CSS; the others are its relatives.
-COLORS: dict[str, list[RGB]] = {
-    "black": [(0, 0, 0), (22, 22, 24)],
-    "gray": [(128, 128, 128), (112, 112, 112), (145, 145, 148)],
-    "red": [(255, 0, 0), (228, 24, 34), (240, 50, 45)],
-    "green": [(0, 255, 0), (0, 128, 0), (40, 180, 60), (60, 210, 40)],
-    "blue": [(0, 0, 255), (30, 70, 215), (50, 100, 235)],
-    "teal": [(0, 128, 128), (20, 145, 140), (10, 110, 115)],
-    "brown": [(165, 42, 42), (139, 69, 19), (115, 60, 30)],
-    "yellow": [(255, 255, 0), (242, 222, 30), (255, 240, 60)],
-    "orange": [(255, 165, 0), (255, 135, 20)],
-    "purple": [(128, 0, 128), (115, 45, 185)],
-    "pink": [(255, 150, 200), (255, 105, 180)],
-    "white": [(255, 255, 255), (248, 248, 248)],
-}
-_COMMON_COLORS = ["black", "gray", "red", "green", "blue", "teal", "brown", "yellow"]
+COMMON_COLORS = ["black", "gray", "red", "green", "blue", "teal", "brown", "yellow"]
 BASIC_SHAPES = ["rectangle", "circle", "triangle"]
 SHAPES = [*BASIC_SHAPES, "star", "cross", "ring", "ellipse", "pentagon", "heart", "arrow"]
 # The font that comes with Pillow has no Vietnamese letters: words are plain ASCII.
-WORDS = """cat dog sun sky map pen cup hat bus car key box egg ice jam leg net owl pig rat saw tea van web zoo
-    ant bee cow fox hen arm ear eye lip toe bed bag can fan gun jet kit log mud nut oak pot rug sea tie up go no
-    yes on off in out top new old hot cold warm open stop exit door fish bird frog duck lion bear wolf goat deer
-    moon star wind rain snow fire rock sand tree leaf rose corn rice milk cake soup salt meat book desk lamp sofa
-    fork bowl ship boat bike road town park shop bank farm king boy girl baby east west north south left right
-    hello world apple grape lemon mango peach bread sugar water river ocean beach horse tiger mouse sheep table
-    chair plate knife spoon clock phone radio music paper pencil school doctor nurse dose ward scan lung heart
-    liver brain bone skin cell blood total tax cash date name room code page""".split()
-_SUPERSAMPLING = 4
+WORDS = """
+    cat dog sun sky map pen cup hat bus car key box egg ice jam leg net owl pig rat saw tea van web
+    zoo ant bee cow fox hen arm ear eye lip toe bed bag can fan gun jet kit log mud nut oak pot rug
+    sea tie up go no yes on off in out top new old hot cold warm open stop exit door fish bird frog
+    duck lion bear wolf goat deer moon star wind rain snow fire rock sand tree leaf rose corn rice
+    milk cake soup salt meat book desk lamp sofa fork bowl ship boat bike road town park shop bank
+    farm king boy girl baby east west north south left right hello world apple grape lemon mango
+    peach bread sugar water river ocean beach horse tiger mouse sheep table chair plate knife spoon
+    clock phone radio music paper pencil school doctor nurse dose ward scan lung heart liver brain
+    bone skin cell blood total tax cash date name room code page
+""".split()
 
 
 @dataclass
@@ -86,7 +73,7 @@ class Scene:
 
 
 def draw_scene(rng: random.Random) -> Scene:
-    """Draw one scene: half of them a single shape on 64x64 pixels, the rest several shapes, words, numbers."""
+    """Draw one scene: half the time one shape on 64x64 pixels, else several shapes, words or numbers."""
     kind = rng.choices(["plain", "single", "several", "text"], [34, 16, 34, 16])[0]
     if kind in ("plain", "single"):
         width = height = 64
@@ -94,7 +81,7 @@ def draw_scene(rng: random.Random) -> Scene:
         width, height = rng.randint(64, 160), rng.randint(64, 160)
         if rng.random() < 0.5:
             height = width
-    scene = _background(rng, width, height, light=kind == "plain" or rng.random() < 0.4)
+    scene = Scene(*draw_background(rng, width, height, light=kind == "plain" or rng.random() < 0.4))
     if kind == "plain":
         _add_shape(rng, scene, BASIC_SHAPES, 8, 34, upright=True)
     elif kind == "single":
@@ -114,58 +101,14 @@ def draw_scene(rng: random.Random) -> Scene:
     return scene
 
 
-def _light(rng: random.Random) -> RGB:
-    low = rng.choice([215, 230, 230, 230])
-    return rng.randint(low, 255), rng.randint(low, 255), rng.randint(low, 255)
-
-
-def _background(rng: random.Random, width: int, height: int, light: bool) -> Scene:
-    size = (width, height)
-    style = "light" if light else rng.choice(["white", "dark", "noise", "noise", "gradient", "grid", "color"])
-    if style == "white":
-        return Scene(Image.new("RGB", size, (255, 255, 255)), "white")
-    if style == "dark":
-        return Scene(Image.new("RGB", size, tuple(rng.randint(0, 35) for _ in range(3))), "dark")
-    if style == "color":
-        color = rng.choice(["gray", "red", "green", "blue", "teal", "brown", "yellow", "orange", "purple", "pink"])
-        return Scene(Image.new("RGB", size, _shade(rng, color)), color)
-    image = Image.new("RGB", size, _light(rng))
-    if style == "noise":
-        noise = Image.frombytes("RGB", size, rng.randbytes(3 * width * height))
-        image = Image.blend(image, noise, rng.uniform(0.04, 0.16))
-    elif style == "gradient":
-        ramp = Image.linear_gradient("L").resize(size)
-        if rng.random() < 0.5:
-            ramp = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize(size)
-        image = Image.composite(image, Image.new("RGB", size, tuple(rng.randint(190, 245) for _ in range(3))), ramp)
-    elif style == "grid":
-        draw, step, line = ImageDraw.Draw(image), rng.randint(6, 20), (205, 210, 215)
-        for x in range(rng.randrange(step), width, step):
-            draw.line([x, 0, x, height], fill=line)
-        for y in range(rng.randrange(step), height, step):
-            draw.line([0, y, width, y], fill=line)
-    return Scene(image, "light")
-
-
-def _shade(rng: random.Random, color: str) -> RGB:
-    """The colour's own value half of the time, else one near it that still deserves the name."""
-    if rng.random() < 0.5:
-        return COLORS[color][0]
-    anchor = rng.choice(COLORS[color])
-    if color in ("black", "gray", "white"):
-        shift = rng.randint(-8, 8)
-        shifts = (shift, shift, shift)
-    else:
-        shifts = (rng.randint(-14, 14), rng.randint(-14, 14), rng.randint(-14, 14))
-    return tuple(min(255, max(0, value + shift)) for value, shift in zip(anchor, shifts, strict=True))
-
-
-def _pick_color(rng: random.Random, scene: Scene, around: tuple[int, int], palette: list[str]) -> tuple[str, RGB]:
+def _pick_color(
+    rng: random.Random, scene: Scene, around: tuple[int, int], palette: list[str]
+) -> tuple[str, RGB]:
     """A colour that stands out from the picture at a point."""
     ground = scene.image.getpixel(around)
     for attempt in range(40):
-        color = rng.choice(palette if attempt < 20 else _COMMON_COLORS)
-        shade = _shade(rng, color)
+        color = rng.choice(palette if attempt < 20 else COMMON_COLORS)
+        shade = shade_of(rng, color)
         distance = sum((a - b) ** 2 for a, b in zip(shade, ground, strict=True)) ** 0.5
         if distance > 110 and color not in scene.avoided_colors:
             return color, shade
@@ -179,14 +122,23 @@ def _place(rng: random.Random, scene: Scene, width: int, height: int, gap: int) 
         return None
     for _ in range(40):
         x, y = rng.randint(0, free_x), rng.randint(0, free_y)
-        if all(x + width + gap <= b[0] or b[2] + gap <= x or y + height + gap <= b[1] or b[3] + gap <= y
-               for b in (thing.box for thing in scene.things + scene.texts)):
+        if all(
+            x + width + gap <= b[0] or b[2] + gap <= x or y + height + gap <= b[1] or b[3] + gap <= y
+            for b in (thing.box for thing in scene.things + scene.texts)
+        ):
             return x, y
     return None
 
 
-def _add_shape(rng: random.Random, scene: Scene, shapes: list[str], low: int, high: int,
-               upright: bool = False, palette: list[str] | None = None) -> None:
+def _add_shape(
+    rng: random.Random,
+    scene: Scene,
+    shapes: list[str],
+    low: int,
+    high: int,
+    upright: bool = False,
+    palette: list[str] | None = None,
+) -> None:
     """Draw one shape of `low` to `high` pixels where there is room; drawing nothing when there is none."""
     shape = rng.choice(shapes)
     upright = upright or rng.random() < 0.45
@@ -202,68 +154,25 @@ def _add_shape(rng: random.Random, scene: Scene, shapes: list[str], low: int, hi
     angle = 0.0 if upright else rng.uniform(0, 360)
     if upright and shape == "ellipse" and rng.random() < 0.5:
         angle = 90.0
-    outlined = (not upright and shape in ("rectangle", "triangle", "star", "heart", "pentagon")
-                and width >= 20 and rng.random() < 0.2)
-    mask = _shape_mask(shape, width, height, angle, smooth=upright or rng.random() < 0.7, outlined=outlined)
+    outlined = (
+        not upright
+        and shape in ("rectangle", "triangle", "star", "heart", "pentagon")
+        and width >= 20
+        and rng.random() < 0.2
+    )
+    mask = shape_mask(shape, width, height, angle, smooth=upright or rng.random() < 0.7, outlined=outlined)
     spot = _place(rng, scene, mask.width, mask.height, gap=3)
     if spot is None:
         return
-    color, shade = _pick_color(rng, scene, (spot[0] + mask.width // 2, spot[1] + mask.height // 2),
-                               palette or rng.choice([_COMMON_COLORS, list(COLORS)]))
+    color, shade = _pick_color(
+        rng,
+        scene,
+        (spot[0] + mask.width // 2, spot[1] + mask.height // 2),
+        palette or rng.choice([COMMON_COLORS, list(COLORS)]),
+    )
     scene.image.paste(shade, spot, mask)
     box = [spot[0], spot[1], spot[0] + mask.width, spot[1] + mask.height]
     scene.things.append(Thing(shape, color, box, outlined=outlined))
-
-
-def _shape_mask(shape: str, width: int, height: int, angle: float, smooth: bool, outlined: bool) -> Image.Image:
-    """A grey mask, cut to the shape's visible pixels, of a shape turned by `angle` degrees."""
-    scale = _SUPERSAMPLING if smooth else 1
-    side = math.ceil(math.hypot(width, height)) + 4
-    mask = Image.new("L", (side * scale, side * scale), 0)
-    draw = ImageDraw.Draw(mask)
-    turn, center = math.radians(angle), side * scale / 2
-    cosine, sine = math.cos(turn), math.sin(turn)
-
-    def put(points: list[tuple[float, float]], shrink: float = 1.0, fill: int = 255) -> None:
-        # The unit square [-1, 1] x [-1, 1], scaled to width x height, turned, moved to the middle.
-        scaled = [(x * width * scale * shrink / 2, y * height * scale * shrink / 2) for x, y in points]
-        draw.polygon([(round(center + x * cosine - y * sine), round(center + x * sine + y * cosine))
-                      for x, y in scaled], fill=fill)
-
-    outline = _outline(shape)
-    put(outline)
-    if shape == "ring":
-        put(outline, 0.55, 0)
-    elif outlined:
-        put(outline, 0.6, 0)
-    if smooth:
-        mask = mask.reduce(scale)
-    # Pixels that are barely touched would make the box larger than what the eye sees.
-    return mask.crop(mask.point(lambda value: 255 if value >= 64 else 0).getbbox())
-
-
-def _outline(shape: str) -> list[tuple[float, float]]:
-    """Corners of a shape in the square [-1, 1] x [-1, 1], y pointing down."""
-    if shape == "rectangle":
-        return [(-1, -1), (1, -1), (1, 1), (-1, 1)]
-    if shape == "triangle":
-        return [(0, -1), (1, 1), (-1, 1)]
-    if shape == "cross":
-        arm = 0.32
-        return [(-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm), (arm, 1), (-arm, 1),
-                (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm)]
-    if shape == "arrow":
-        return [(-1, -0.28), (0.1, -0.28), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.28), (-1, 0.28)]
-    if shape in ("star", "pentagon"):
-        corners = 10 if shape == "star" else 5
-        radii = [1, 0.42] if shape == "star" else [1]
-        return [(radii[i % len(radii)] * math.sin(math.tau * i / corners),
-                 -radii[i % len(radii)] * math.cos(math.tau * i / corners)) for i in range(corners)]
-    if shape == "heart":
-        steps = [math.tau * i / 36 for i in range(36)]
-        return [(math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t)
-                                     - math.cos(4 * t)) / 16) for t in steps]
-    return [(math.cos(math.tau * i / 48), math.sin(math.tau * i / 48)) for i in range(48)]  # round ones
 
 
 def _add_text(rng: random.Random, scene: Scene) -> None:
@@ -276,19 +185,13 @@ def _add_text(rng: random.Random, scene: Scene) -> None:
         text = rng.choice(WORDS)
         text = rng.choice([text, text, text.upper(), text.capitalize()])
     size = int(scene.image.height * rng.uniform(0.2, 0.5))
-    while True:
-        font = ImageFont.load_default(size=size)
-        left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
-        if right - left < scene.image.width - 4 or size <= 10:
-            break
-        size -= 2
-    mask = Image.new("L", (right + 4, bottom + 4), 0)
-    ImageDraw.Draw(mask).text((1, 1), text, font=font, fill=255)
-    mask = mask.crop(mask.point(lambda value: 255 if value >= 64 else 0).getbbox())
+    mask = text_mask(text, size, scene.image.width - 4)
     spot = _place(rng, scene, mask.width, mask.height, gap=4)
     if spot is None:
         return
-    color, shade = _pick_color(rng, scene, spot, ["black", "black", "red", "blue", "green", "purple", "white"])
+    color, shade = _pick_color(
+        rng, scene, spot, ["black", "black", "red", "blue", "green", "purple", "white"]
+    )
     scene.image.paste(shade, spot, mask)
     box = [spot[0], spot[1], spot[0] + mask.width, spot[1] + mask.height]
     scene.texts.append(Thing(shape, color, box, text=text))

@@ -1,7 +1,7 @@
-"""Pictures of shapes, colours, words and numbers with questions, answers and evidence: made from a seed alone.
+"""Pictures of shapes, words and numbers with questions, answers and evidence: made from a seed alone.
 
-    image, records = generate_scene(seed=0, index=5)
-    counts = write_shapes("data/shapes", num_images=20_000, seed=0, split="train", num_workers=2)
+image, records = generate_scene(seed=0, index=5)
+counts = write_shapes("data/shapes", num_images=20_000, seed=0, split="train", num_workers=2)
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import io
 import multiprocessing
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,66 @@ from PIL import Image
 from tqdm import tqdm
 
 from vqa.files import atomic_write, write_jsonl
-from vqa.synthesis.shape_layout_questions import SEVERAL, SINGLE, TEXT
-from vqa.synthesis.shape_questions import caption
+from vqa.synthesis.shape_layout_questions import has_count, how_many, how_wide, larger, relation, side, where
+from vqa.synthesis.shape_questions import (
+    background,
+    color_of,
+    exists,
+    has_color,
+    has_shape,
+    shape_of,
+    unanswerable,
+)
+from vqa.synthesis.shape_records import Random, Record, caption
 from vqa.synthesis.shape_scenes import Scene, draw_scene
+from vqa.synthesis.shape_text_questions import choose, read, says
 
-Record = dict[str, Any]
+Maker = Callable[[Random, Scene], Record | None]
+
+# How often each kind of question is asked about a scene with one shape, with several, with text.
+SINGLE: dict[Maker, int] = {
+    exists: 48,
+    color_of: 15,
+    shape_of: 15,
+    has_color: 5,
+    has_shape: 5,
+    where: 3,
+    side: 3,
+    choose: 6,
+    how_wide: 3,
+    how_many: 2,
+    unanswerable: 4,
+    background: 2,
+}
+SEVERAL: dict[Maker, int] = {
+    exists: 26,
+    color_of: 12,
+    shape_of: 12,
+    has_color: 6,
+    has_shape: 5,
+    where: 5,
+    side: 3,
+    relation: 8,
+    larger: 5,
+    how_many: 10,
+    has_count: 4,
+    how_wide: 4,
+    choose: 8,
+    unanswerable: 4,
+    background: 2,
+}
+TEXT: dict[Maker, int] = {
+    read: 34,
+    says: 12,
+    choose: 12,
+    color_of: 10,
+    exists: 12,
+    shape_of: 6,
+    where: 4,
+    how_many: 4,
+    unanswerable: 5,
+    background: 3,
+}
 MIN_RECORDS, MAX_RECORDS = 6, 12
 
 
@@ -30,8 +85,8 @@ def generate_scene(seed: int, index: int) -> tuple[Image.Image, list[Record]]:
     """Draw picture number `index` of the collection `seed` and ask 6 to 12 questions about it.
 
     Returns:
-        The RGB picture (64 to 160 pixels a side) and its records in the contract's form, with `id`, `split`,
-        `images` and `image_sha256` still empty. Both depend on `seed` and `index` only.
+        The RGB picture (64 to 160 pixels a side) and its records in the contract's form and order of fields,
+        `id`, `split`, `images` and `image_sha256` still empty. Both depend on `seed` and `index` only.
     """
     # Seeding with a string hashes it: near seeds give unrelated pictures, the same ones on every platform.
     rng = random.Random(f"shapes/{seed}/{index}")
@@ -39,7 +94,7 @@ def generate_scene(seed: int, index: int) -> tuple[Image.Image, list[Record]]:
     return scene.image, _ask(rng, scene)
 
 
-def _ask(rng: random.Random, scene: Scene) -> list[Record]:
+def _ask(rng: Random, scene: Scene) -> list[Record]:
     """Different questions about the scene, of kinds drawn by their weights."""
     weights = TEXT if scene.texts else SINGLE if len(scene.things) == 1 else SEVERAL
     wanted = rng.randint(MIN_RECORDS, MAX_RECORDS)
@@ -49,14 +104,18 @@ def _ask(rng: random.Random, scene: Scene) -> list[Record]:
         make = rng.choices(list(weights), list(weights.values()))[0]
         record = make(rng, scene)
         if record is not None and record["question"].lower() not in found:
-            found[record["question"].lower()] = {
-                "id": "", "images": [], **record, "caption": described, "source": "shapes", "split": "",
-                "image_sha256": []}
+            found[record["question"].lower()] = record | {"caption": described}
     return list(found.values())
 
 
-def write_shapes(output_dir: str | Path, num_images: int, seed: int = 0, split: str = "train",
-                 num_workers: int = 1, first_index: int = 0) -> dict[str, Any]:
+def write_shapes(
+    output_dir: str | Path,
+    num_images: int,
+    seed: int = 0,
+    split: str = "train",
+    num_workers: int = 1,
+    first_index: int = 0,
+) -> dict[str, Any]:
     """Write `output_dir/images/<split>-NNNNNN.png` and `output_dir/<split>.jsonl`.
 
     Picture files are written whole or not at all, and the records last: a folder without `<split>.jsonl` was
@@ -87,8 +146,11 @@ def write_shapes(output_dir: str | Path, num_images: int, seed: int = 0, split: 
                 yield record
 
     written = write_jsonl(output_dir / f"{split}.jsonl", rows())
-    return {"images": num_images, "records": written,
-            **{name: dict(sorted(counter.items())) for name, counter in counts.items()}}
+    return {
+        "images": num_images,
+        "records": written,
+        **{name: dict(sorted(counter.items())) for name, counter in counts.items()},
+    }
 
 
 def _map(work: partial, indices: range, num_workers: int) -> Iterator[list[Record]]:
@@ -109,6 +171,10 @@ def _write_one(output_dir: Path, seed: int, split: str, index: int) -> list[Reco
         file.write(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     for number, record in enumerate(records):
-        record |= {"id": f"shapes-{split}-{index:06d}-{number:02d}", "images": [name], "split": split,
-                   "image_sha256": [digest]}
+        record |= {
+            "id": f"shapes-{split}-{index:06d}-{number:02d}",
+            "images": [name],
+            "split": split,
+            "image_sha256": [digest],
+        }
     return records
