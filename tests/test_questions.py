@@ -46,7 +46,7 @@ def test_types_are_inferred(question, answers, candidates, expected):
 def test_transcription_and_extractive_are_never_inferred():
     assert {"transcription", "extractive"} <= set(QUESTION_TYPES)
     for name in ("transcription", "extractive"):
-        for question in ("Transcribe the text.", "What is written here?", "What is the total on the invoice?"):
+        for question in ("Transcribe the text.", "What is written here?", "What is the invoice's total?"):
             assert not QUESTION_TYPES[name].infers(question, ["12.50"], None)
 
 
@@ -141,7 +141,8 @@ def test_the_documented_instrument_type_works_as_it_stands(registry):
     assert not is_correct("instrument_type", "scissors or forceps", ["scissors"])
     assert not is_correct("instrument_type", "unanswerable", ["scissors"])
     kind = registry["instrument_type"]
-    assert kind.scored and kind.answer_grammar({"answer_candidates": instruments}) == candidates_grammar(instruments)
+    assert kind.scored
+    assert kind.answer_grammar({"answer_candidates": instruments}) == candidates_grammar(instruments)
     assert list(registry)[-1] == "open_ended"
 
 
