@@ -20,7 +20,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
     Needed are `id`, `pred`, `qtype` and one of `answers` and `gt`. The rest is filled in: `answerable` (some
     accepted answer is no abstention), `abstained` (the flag, or a text that says so), `source`
-    ("unknown"), None or empty for others. The line's number is kept as `line`.
+    ("unknown"), None or empty for others.
 
     Raises:
         UserError: there is no such file.
@@ -37,7 +37,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
             problems.append(f"{path}:{line}: {row}")
             continue
         reader = _Reader(_printable(row))
-        prediction = reader.read() | {"line": line}
+        prediction = reader.read()
         identity = prediction["id"]
         if identity and first_line.setdefault(identity, line) != line:
             reader.problems.append(f"id: {identity!r} is that of line {first_line[identity]} already")
