@@ -1,1 +1,1 @@
-"""Everything the scripts share: records, prompts, judging, models. No module here imports a script or a reward."""
+"""What the scripts share: records, prompts, judging, models. Nothing here imports a script or a reward."""

@@ -4,6 +4,7 @@ TRL's `TrlParser` does the work (`--config FILE.yaml`, `--key value` overrides, 
 this wrapper turns its exceptions into one line each.
 """
 
+import argparse
 import dataclasses
 import os
 import sys
@@ -36,7 +37,7 @@ def parse_arguments(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _OneLineParser(
-        dataclass_types, prog=prog, description=description, formatter_class=_HELP_FORMAT, allow_abbrev=False
+        dataclass_types, prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False
     )
     config = _config_path(argv)
     if config is not None:
@@ -61,13 +62,8 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code or 0)
 
 
-def _HELP_FORMAT(prog: str):
-    import argparse
-
-    class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-        pass
-
-    return Formatter(prog, max_help_position=32, width=110)
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as written, and every option's default."""
 
 
 class _OneLineParser(TrlParser):

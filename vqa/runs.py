@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vqa.errors import UserError
 from vqa.files import sha256_file, write_json
 
@@ -47,6 +45,8 @@ def git_commit() -> dict[str, Any]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory in bytes and accelerators of this machine."""
+    import torch  # here, so that scripts without a model start in a second
+
     return {
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
@@ -161,8 +161,10 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None) -> str | None:
 
 def peak_memory_bytes() -> int:
     """Peak memory of this process: of the GPU where there is one, else resident memory."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
     import resource
 
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
