@@ -19,7 +19,7 @@ PLACES = [
 
 
 def size_word(thing: Thing, scene: Scene) -> str:
-    """ "small ", "large " or "" from the longer side as a share of the picture's shorter side."""
+    """The word "small " or "large ", or nothing, by the longer side's share of the picture's shorter one."""
     share = max(thing.width, thing.height) / min(scene.image.size)
     return "small " if share < 0.22 else "large " if share > 0.42 else ""
 
@@ -51,16 +51,15 @@ def refer(rng: Random, scene: Scene, thing: Thing, hide: str = "") -> str | None
         options = [f"the {noun}", f"this {noun}", f"the only {noun}"]
     else:
         options = []
-        for name, key in (
-            ("largest", lambda t: t.area),
-            ("smallest", lambda t: -t.area),
-            ("leftmost", lambda t: -t.center[0]),
-            ("rightmost", lambda t: t.center[0]),
-            ("topmost", lambda t: -t.center[1]),
-            ("lowest", lambda t: t.center[1]),
+        for name, key, margin in (
+            ("largest", lambda t: t.area, 0.3 * thing.area),
+            ("smallest", lambda t: -t.area, 0.3 * thing.area),
+            ("leftmost", lambda t: -t.center[0], 6),
+            ("rightmost", lambda t: t.center[0], 6),
+            ("topmost", lambda t: -t.center[1], 6),
+            ("lowest", lambda t: t.center[1], 6),
         ):
             runner_up = max(key(other) for other in scene.things if other is not thing)
-            margin = 0.3 * thing.area if "est" in name and name != "lowest" else 6
             if key(thing) - runner_up > margin and rng.random() < 0.4:
                 options.append(f"the {name} {noun}")
     others = [other for other in scene.things if other is not thing]
@@ -84,6 +83,7 @@ def make_record(
     reasoning: Sequence[str] = (),
     answerable: bool = True,
 ) -> Record:
+    """A record in the contract's form; the boxes of `things` are its evidence."""
     boxes: list[Box] = [list(thing.box) for thing in things]
     return {
         "id": "",
@@ -114,6 +114,7 @@ def make_yes_no(
     reasoning: Sequence[str],
     **slots: str,
 ) -> Record:
+    """A yes/no record, its question worded by one of the patterns."""
     record = make_record(
         kind,
         "yes_no",
@@ -134,15 +135,18 @@ def toss(rng: Random) -> tuple[bool, bool, bool]:
 
 
 def matching(scene: Scene, color: str | None, shape: str | None) -> list[Thing]:
+    """The shapes of this colour and form; None means any."""
     return [thing for thing in scene.things if color in (None, thing.color) and shape in (None, thing.shape)]
 
 
 def noun_for(rng: Random, color: str | None, shape: str | None) -> str:
+    """A noun for what has this colour and form: "red circle", "circle", "red object"."""
     noun = shape or rng.choice(["shape", "shape", "shape", "object", "figure", "thing"])
     return f"{color} {noun}" if color else noun
 
 
 def capitalise(text: str) -> str:
+    """The text with its first letter in upper case, the others as they are."""
     return text[0].upper() + text[1:]
 
 
