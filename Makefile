@@ -11,6 +11,8 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
+# DeepSpeed compiles an operator on first use and looks for `ninja` by name.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PACKAGES := .cache/packages
 TOWER := models/tiny-vqa-base/model-vision-tower.safetensors
