@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
 from vqa.cli import is_main_process, parse_arguments, run
-from vqa.collators import AnswerCollator, PromptEncoder
+from vqa.collators import IGNORED, AnswerCollator, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.images import DEFAULT_MAX_PIXELS
@@ -104,6 +104,7 @@ class VQASFTConfig(SFTConfig):
         metadata={"help": "memorise N records and judge the set-up; 64 when given alone", "nargs": "?", "const": 64},
     )
     sanity_learning_rate: float = option(1e-3, "learning rate of the overfit check")
+    max_logits: int = option(2**27, "most logits built at once; a batch with more goes through TRL's fused head")
     bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
     max_length: int | None = option(None, "longest row in tokens; a longer one is an error, never cut")
     remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
@@ -150,6 +151,31 @@ class VQASFTTrainer(SFTTrainer):
         if any(rates.values()):
             split_by_part(self.optimizer, self.model if model is None else model, rates)
         return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Cross-entropy of the supervised tokens, from logits at their positions only.
+
+        An answer is a few tokens behind hundreds of prompt and image tokens; TRL's fused head runs over all
+        of them. Long answers over a large vocabulary still take that head, which never builds the logits.
+        """
+        columns = (inputs["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+        logits_size = inputs["labels"].shape[0] * len(columns) * self.model.config.get_text_config().vocab_size
+        if return_outputs or not len(columns) or logits_size > self.args.max_logits:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"][:, columns + 1]
+        outputs = model(**{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=columns)
+        supervised = labels != IGNORED
+        logits, targets = outputs.logits[supervised].float(), labels[supervised]
+        count = len(targets) if num_items_in_batch is None else num_items_in_batch
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
+        mode = "train" if self.model.training else "eval"
+        right = self.accelerator.reduce((logits.argmax(-1) == targets).sum()) / self.accelerator.reduce(
+            torch.tensor(len(targets), device=targets.device)
+        )
+        self._metrics[mode]["mean_token_accuracy"].append(right.item())
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return loss
 
     def answer_accuracy(self, records: list[dict]) -> float:
         """Share of records answered right, decided as `predict.py` decides; every process gets the same number."""
