@@ -1,0 +1,109 @@
+"""The overfit check passes on a sound set-up and fails on the three classic faults."""
+
+import pytest
+import torch
+
+import train_sft
+from tests.helpers import ROOT, run_script, write_color_records
+from vqa.collators import AnswerCollator
+from vqa.overfit import overfit_sample, verdict
+from vqa.records import load_dataset
+from vqa.training import EpochSampler, StyleMix, parse_weights, record_weights
+
+BASE = ROOT / "models/tiny-vqa-base"
+
+
+def arguments(records, output) -> list[str]:
+    return [
+        *("--model_name_or_path", str(BASE), "--train_files", str(records), "--freeze", "vision"),
+        *("--output_dir", str(output), "--sanity_overfit", "16", "--per_device_train_batch_size", "16"),
+    ]
+
+
+def test_sound_set_up_passes(tmp_path):
+    records = write_color_records(tmp_path)
+    result = run_script("train_sft.py", *arguments(records, tmp_path / "out"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Overfit check: PASSED" in result.stdout
+    assert not (tmp_path / "out/model.safetensors").exists()
+
+
+class ShiftedLabels(AnswerCollator):
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        return batch | {"labels": batch["labels"].roll(1, dims=1)}
+
+
+class UnmaskedPrompts(AnswerCollator):
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        return batch | {"labels": torch.where(batch["attention_mask"] == 1, batch["input_ids"], -100)}
+
+
+class SwappedImages(AnswerCollator):
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        return batch | {"pixel_values": batch["pixel_values"].roll(len(rows) // 2 - 1, dims=0)}
+
+
+@pytest.mark.parametrize("collator_class", [ShiftedLabels, UnmaskedPrompts, SwappedImages])
+def test_faulty_set_up_fails(collator_class, tmp_path, monkeypatch, capsys):
+    records = write_color_records(tmp_path)
+    monkeypatch.setattr(train_sft, "AnswerCollator", collator_class)
+    monkeypatch.setattr("sys.argv", ["train_sft.py", *arguments(records, tmp_path / "out")])
+    assert train_sft.main() == 1
+    assert "Overfit check: FAILED" in capsys.readouterr().out
+
+
+def test_sample_prefers_questions_whose_answer_needs_the_image(tmp_path):
+    train = load_dataset([str(write_color_records(tmp_path))])
+    chosen = overfit_sample(train, 8, seed=0)
+    answers = [record["answers"][0] for record in chosen]
+    assert sorted(answers.count(color) for color in set(answers)) == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("loss", "grade"), [(0.1, "right"), (1.9, "right"), (2.1, "partial"), (4.9, "partial"), (5.1, "label bug")]
+)
+def test_loss_grades_for_a_vocabulary_of_150000(loss, grade):
+    record = {"question": "q", "answers": ["a"]}
+    assert verdict(loss, 150_000, 1.0, 0.0, [record], None).loss_grade == grade
+
+
+def test_blank_images_must_hurt():
+    records = [{"question": "q", "answers": [answer]} for answer in "abcd"]
+    assert verdict(0.01, 4096, 1.0, 0.25, records, None).passed
+    assert not verdict(0.01, 4096, 1.0, 0.95, records, None).passed
+    assert not verdict(0.01, 4096, 0.94, 0.25, records, None).passed
+    assert not verdict(0.01, 4096, 1.0, 0.25, records, "labels are shifted").passed
+
+
+def test_an_epoch_is_a_permutation_and_depends_on_seed_and_epoch():
+    sampler = EpochSampler(100, seed=3)
+    first = list(sampler)
+    assert sorted(first) == list(range(100)) and first == list(EpochSampler(100, seed=3))
+    sampler.set_epoch(1)
+    assert sorted(sampler) == list(range(100)) and list(sampler) != first
+
+
+def test_weights_are_kept_exactly_on_average():
+    sampler = EpochSampler(100, [1.0] * 50 + [3.0] * 50, seed=0)
+    drawn = list(sampler)
+    assert len(drawn) == 100 and 24 <= sum(index < 50 for index in drawn) <= 26
+    assert record_weights(["a", "b"], ["x", "x"], {"a": 2.0}, {}) == [2.0, 1.0]
+
+
+def test_batches_by_length_hold_rows_of_like_length():
+    lengths = [(index * 37) % 101 for index in range(640)]
+    order = list(EpochSampler(640, seed=0, lengths=lengths, batch_size=8))
+    assert sorted(order) == list(range(640))
+    spans = [max(map(lengths.__getitem__, order[i : i + 8])) - min(map(lengths.__getitem__, order[i : i + 8])) for i in range(0, 640, 8)]  # fmt: skip
+    assert sum(spans) / len(spans) < 10
+
+
+def test_styles_are_fixed_by_the_record():
+    mix = StyleMix("short=0.75,structured=0.25")
+    styles = [mix({"id": str(index)}) for index in range(2000)]
+    assert styles == [mix({"id": str(index)}) for index in range(2000)]
+    assert 0.2 < styles.count("structured") / 2000 < 0.3 and mix.main == "short"
+    assert parse_weights("x", ["a=b=2"]) == {"a=b": 2.0}
