@@ -189,3 +189,48 @@ def _lenient_json_answer(text: str) -> str:
     except ValueError:
         answer = found[-1][1:-1]
     return re.sub(r"[\ud800-\udfff]", "\ufffd", answer).strip()
+
+
+def complete_structured_head(text: str) -> str:
+    """A structured answer cut off before its answer, brought to where the answer begins (`... "answer": "`).
+
+    Open strings are closed, missing fields are empty, boxes that are cut off or not ordered are dropped; a
+    complete head with good boxes comes back as it is.
+    """
+    caption, _, rest = text.removeprefix('{"caption": ').partition(', "reasoning": [')
+    reasoning, _, rest = rest.partition('], "boxes": [')
+    boxes = [list(map(int, numbers)) for numbers in re.findall(r"\[(\d+), (\d+), (\d+), (\d+)\]", rest)]
+    answer = StructuredAnswer(
+        caption="".join(_strings(caption)[:1]),
+        reasoning=_strings(reasoning),
+        boxes=[box for box in boxes if is_box(box)],
+        answer="",
+    )
+    return write_structured(answer).removesuffix('"}')
+
+
+def _strings(text: str) -> list[str]:
+    """The JSON strings in a list's text, the last of which may be cut off."""
+    found = []
+    for body, end in re.findall(r'"((?:[^"\\]|\\.)*)(?:\\[^"]*$)?("|$)', text):
+        body = body if end else re.sub(r"\\u[0-9a-f]{0,3}$|\ufffd+$", "", body)
+        found.append(json.loads(f'"{body}"', strict=False))
+    return found
+
+
+def complete_structured(text: str) -> str:
+    """A structured answer cut off inside its answer, closed."""
+    for cut in range(min(8, len(text))):
+        for closing in ("", "}", '"}'):
+            closed = text[: len(text) - cut].rstrip("\ufffd") + closing
+            if parse_structured(closed) is not None:
+                return closed
+    return text
+
+
+def complete_think_head(text: str) -> str:
+    """Thoughts with their closing tag, which is added where they were cut off before it."""
+    if text.endswith(THINK_CLOSE):
+        return text
+    inner = re.sub(r"(<+/?t?h?i?n?k?|\ufffd+)$", "", text.removeprefix(THINK_OPEN))
+    return THINK_OPEN + _without_tags(inner) + THINK_CLOSE
