@@ -3,6 +3,7 @@
 import ast
 import re
 import stat
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -84,17 +85,38 @@ def test_distribution_holds_vqa_and_rewards_only():
     assert {"vqa", "vqa.metrics", "vqa.datasets", "vqa.synthesis"} <= set(packages)
 
 
+def imported_packages(path: Path) -> set[str]:
+    """Top-level names of what a file imports, relative imports aside."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_what_is_imported_is_declared():
+    requirements = [*BASE, *(item for items in EXTRAS.values() for item in items)]
+    declared = {canonicalize_name(item.name) for item in requirements}
+    own = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    distributions = metadata.packages_distributions()
+    wrong = []
+    for folder in (ROOT, *(ROOT / name for name in ("vqa", "rewards", "models", "benchmarks", "tests"))):
+        for path in folder.glob("*.py") if folder == ROOT else folder.rglob("*.py"):
+            for name in imported_packages(path) - own - set(sys.stdlib_module_names):
+                if not {canonicalize_name(item) for item in distributions.get(name, [name])} & declared:
+                    wrong.append(f"{path.relative_to(ROOT)}: {name}")
+    assert wrong == []
+
+
 def test_arrows_point_one_way():
     scripts = {path.stem for path in ROOT.glob("*.py")}
     assert "train_sft" in scripts
     wrong = []
     for folder, forbidden in (("vqa", scripts | {"rewards"}), ("rewards", scripts)):
         for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                if isinstance(node, ast.ImportFrom) and not node.level:
-                    names = [node.module]
-                wrong += [f"{path.name}: {name}" for name in names if name.split(".")[0] in forbidden]
+            wrong += [f"{path.name}: {name}" for name in imported_packages(path) & forbidden]
     assert wrong == []
 
 
