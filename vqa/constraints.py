@@ -45,7 +45,8 @@ def number_grammar(units: Sequence[str] | None = None, *, whole: bool = False, r
     number = "natural" if whole else '"-"? natural ( "." [0-9]{1,6} )?'
     quantity = "number"
     if ranges:
-        quantity = '( ( "<" | ">" | "<=" | ">=" | "≤" | "≥" ) " "? )? number | number " "? ( "-" | "–" ) " "? number'
+        compared = '( ( "<" | ">" | "<=" | ">=" | "≤" | "≥" ) " "? )? number'
+        quantity = f'{compared} | number " "? ( "-" | "–" ) " "? number'
     tail = ' ( " "? unit )?' if units else ""
     rules = [f"root ::= ( {quantity} ){tail}", f"number ::= {number}", 'natural ::= "0" | [1-9] [0-9]{0,8}']
     if units:
@@ -101,7 +102,8 @@ def json_answer_grammar(answer_rule: str | None = None, start: str = "root") -> 
 def _head(max_boxes: int, box_format: str) -> str:
     more_boxes = f'( ", " box ){{0,{max_boxes - 1}}}'
     return (
-        'head ::= "{\\"caption\\": " string ", \\"reasoning\\": [" steps "], \\"boxes\\": [" boxes "], \\"answer\\": \\""\n'
+        'head ::= "{\\"caption\\": " string ", \\"reasoning\\": [" steps "]'
+        ', \\"boxes\\": [" boxes "], \\"answer\\": \\""\n'
         'string ::= "\\"" character* "\\""\n'
         f'steps ::= "" | string ( ", " string ){{0,{_MAX_STEPS - 1}}}\n'
         f'boxes ::= "" | box {more_boxes}\n'
@@ -144,7 +146,9 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES |= {chr(code): f"\\u{code:04x}" for code in (*range(1, 32), 127) if chr(code) not in _ESCAPES}
 _THOUGHTS = f"{literal(THINK_OPEN)} {_UNTAGGED}* {literal(THINK_CLOSE)}"
 
-_EBNF_TOKEN = re.compile(r'(?P<literal>"(?:[^"\\]|\\.)*")|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|(?P<name>[A-Za-z_][\w.-]*)')
+_EBNF_TOKEN = re.compile(
+    r'(?P<literal>"(?:[^"\\]|\\.)*")|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|(?P<name>[A-Za-z_][\w.-]*)'
+)
 
 
 def _embed(grammar: str, prefix: str, rewrite_literal=lambda text: text) -> str:

@@ -87,7 +87,8 @@ class _GrammarMask(LogitsProcessor):
         if any(grammars):
             compiler = _compiler(encoder.tokenizer, vocabulary, encoder.end_token_id)
             self.matchers = [
-                xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)) if grammar else None for grammar in grammars
+                xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)) if grammar else None
+                for grammar in grammars
             ]
         forbidden = [] if free else sorted(set(encoder.tokenizer.all_special_ids) - end_tokens)
         self.forbidden = torch.tensor([index for index in forbidden if index < vocabulary], dtype=torch.long)
@@ -118,6 +119,10 @@ class _GrammarMask(LogitsProcessor):
 
 
 @lru_cache(maxsize=4)
-def _compiler(tokenizer: PreTrainedTokenizerBase, vocabulary: int, end_token_id: int) -> xgrammar.GrammarCompiler:
-    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=[end_token_id])
+def _compiler(
+    tokenizer: PreTrainedTokenizerBase, vocabulary: int, end_token: int
+) -> xgrammar.GrammarCompiler:
+    info = xgrammar.TokenizerInfo.from_huggingface(
+        tokenizer, vocab_size=vocabulary, stop_token_ids=[end_token]
+    )
     return xgrammar.GrammarCompiler(info, max_threads=4, cache_limit_bytes=GRAMMAR_CACHE_BYTES)

@@ -34,7 +34,7 @@ def score_completions(
     # What all completions of a prompt begin with joins the prompt, and its log p is added back below.
     prefixes = [replace(p, input_ids=head[:-1]) for p, head in zip(prompts, heads, strict=True)]
     batch = to_device(encoder.batch(prefixes), model.device)
-    kept = _shared_positions(prompts, shared, batch["input_ids"].shape[1])
+    kept = _shared_positions(prompts, shared)
     outputs = model(**batch, use_cache=True, logits_to_keep=kept.to(model.device))
     cache = outputs.past_key_values
     if not _can_be_expanded(cache):
@@ -58,7 +58,7 @@ def score_completions(
 def score_by_full_forward(
     model: nn.Module, encoder: PromptEncoder, prompts: list[EncodedPrompt], completions: list[list[list[int]]]
 ) -> list[list[float]]:
-    """`score_completions` without a cache: prompt and completion anew for each. For caches that cannot be copied."""
+    """`score_completions` with prompt and completion run anew for each: for caches that cannot be copied."""
     scores = []
     for prompt, texts in zip(prompts, completions, strict=True):
         scores.append([])
@@ -112,13 +112,13 @@ def _common_prefix(rows: list[list[int]]) -> int:
     return count
 
 
-def _shared_positions(prompts: list[EncodedPrompt], shared: list[int], length: int) -> torch.Tensor:
-    """Positions in the padded prefixes whose logits predict shared tokens other than the last; at least one."""
+def _shared_positions(prompts: list[EncodedPrompt], shared: list[int]) -> torch.Tensor:
+    """Positions in the padded prefixes whose logits predict shared tokens; at least one."""
     wanted = set()
     for prompt, count in zip(prompts, shared, strict=True):
         start = len(prompt.input_ids) - 1
         wanted |= set(range(start, start + count))
-    return torch.tensor(sorted(position for position in wanted if position < length) or [0])
+    return torch.tensor(sorted(wanted) or [0])
 
 
 def _shared_log_probs(logits, kept, prompts, completions, shared) -> list[float]:
@@ -134,7 +134,7 @@ def _shared_log_probs(logits, kept, prompts, completions, shared) -> list[float]
 
 
 def _next_positions(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(rows,): the position after each prefix. With M-RoPE an image takes fewer positions than it has tokens."""
+    """(rows,): the position after each prefix. In M-RoPE an image takes fewer positions than tokens."""
     lengths = batch["attention_mask"].sum(-1)
     if not family_of(model.config).mrope or "image_grid_thw" not in batch:
         return lengths

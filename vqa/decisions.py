@@ -1,0 +1,151 @@
+"""What may be answered to a record, and what a decided answer consists of. No model is needed here."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqa.answers import THINK_CLOSE, UNANSWERABLE, is_abstention, parse_answer
+from vqa.constraints import admit_unanswerable, candidates_grammar, structured_grammar, think_grammar
+from vqa.images import boxes_to_pixels
+from vqa.prompts import question_text
+from vqa.questions import QUESTION_TYPES
+
+MAX_NEW_TOKENS = {"short": 64, "structured": 512, "think": 512, "transcribe": 512}
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Decision:
+    """One decided answer.
+
+    Attributes:
+        answer: the text; "" when abstained.
+        confidence: in [0, 1]; None when the model wrote nothing at all.
+        raw: the whole text: of a closed type in a plain style the chosen candidate, and of a text that a
+            limit cut off what was made of it.
+        boxes: evidence, pixels of the original (first) image, inside it.
+        valid_format: whether the style's format was kept; None where it has none.
+        scores: of a closed type, log p of each candidate.
+    """
+
+    answer: str
+    confidence: float | None
+    raw: str
+    caption: str | None = None
+    reasoning: list[str] = field(default_factory=list)
+    boxes: list[list[float]] = field(default_factory=list)
+    valid_format: bool | None = None
+    abstained: bool = False
+    scores: dict[str, float] | None = None
+
+
+def plan_batches(records: list[Record], style: str, batch_size: int) -> list[list[int]]:
+    """Indices of records, batch by batch: alike in how they are decided, and in length of prompt.
+
+    Depends on the records alone, so the same file is always batched the same way.
+    """
+
+    def likeness(index: int) -> tuple:
+        record = records[index]
+        pixels = sum(width * height for width, height in record["image_sizes"])
+        return not is_closed(record), len(record["images"]), pixels, len(question_text(record, style)), index
+
+    order = sorted(range(len(records)), key=likeness)
+    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def is_closed(record: Record) -> bool:
+    """Whether a record is decided by scoring its candidates."""
+    return QUESTION_TYPES[record["question_type"]].scored and bool(record["answer_candidates"])
+
+
+def candidates_of(record: Record, allow_unanswerable: bool) -> list[str]:
+    """What a closed record may be answered with."""
+    candidates = list(dict.fromkeys(record["answer_candidates"]))
+    return candidates + [UNANSWERABLE] * (allow_unanswerable and UNANSWERABLE not in candidates)
+
+
+def answer_rule(record: Record, allow_unanswerable: bool) -> str | None:
+    """The grammar of a record's bare answer by its type; None: any text."""
+    grammar = QUESTION_TYPES[record["question_type"]].answer_grammar(record)
+    return admit_unanswerable(grammar) if grammar and allow_unanswerable else grammar
+
+
+def completion_grammar(record: Record, style: str, allow_unanswerable: bool, box_format: str) -> str | None:
+    """The grammar of everything a model writes for a record, for engines that generate in one go."""
+    if is_closed(record):
+        rule = candidates_grammar(candidates_of(record, allow_unanswerable))
+    else:
+        rule = answer_rule(record, allow_unanswerable)
+    if style == "structured":
+        return structured_grammar(rule, box_format=box_format)
+    return think_grammar(rule) if style == "think" else rule
+
+
+def read_decision(
+    record: Record,
+    style: str,
+    text: str,
+    confidence: float | None,
+    *,
+    box_format: str,
+    resized_sizes: list[tuple[int, int]],
+    scores: dict[str, float] | None = None,
+) -> Decision:
+    """A model's text as a decision.
+
+    Args:
+        text: all that the model wrote.
+        confidence, scores: as in `Decision`.
+        box_format: of the coordinates in the text.
+        resized_sizes: (width, height) of the record's images as the model sees them.
+    """
+    parsed = parse_answer(text, style)
+    # An abstaining phrase that the question itself offers ("cannot tell") is an answer.
+    abstained = is_abstention(parsed.answer) and parsed.answer not in (record["answer_candidates"] or ())
+    boxes = []
+    if parsed.boxes and record["image_sizes"]:
+        size = record["image_sizes"][0]
+        boxes = _inside(boxes_to_pixels(parsed.boxes, size, box_format, resized_sizes[0]), size)
+    return Decision(
+        answer="" if abstained else parsed.answer,
+        confidence=confidence,
+        raw=text,
+        caption=parsed.caption,
+        reasoning=parsed.reasoning,
+        boxes=boxes,
+        valid_format=parsed.valid_format,
+        abstained=abstained,
+        scores=scores,
+    )
+
+
+def _inside(boxes: list[list[float]], size: list[int]) -> list[list[float]]:
+    width, height = size
+    clipped = [[min(x0, width), min(y0, height), min(x1, width), min(y1, height)] for x0, y0, x1, y1 in boxes]
+    return [[round(value, 2) for value in box] for box in clipped if box[0] < box[2] and box[1] < box[3]]
+
+
+_ANSWER_START = {"structured": re.compile(r'"answer"\s*:\s*"'), "think": re.compile(re.escape(THINK_CLOSE))}
+
+
+def first_answer_token(ids: list[int], style: str, decode: Callable[[list[int]], str]) -> int:
+    """Index of the first token with text of the answer; 0 where style or text has nothing before it."""
+    if style not in _ANSWER_START:
+        return 0
+    starts = [match.end() for match in _ANSWER_START[style].finditer(decode(ids))]
+    if not starts:
+        return 0
+    low, high = 0, len(ids) - 1
+    while low < high:  # the first token after which the text is longer than the head
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(decode(ids[: middle + 1])) > starts[-1] else (middle + 1, high)
+    return low
+
+
+def mean_probability(log_probs: list[float]) -> float | None:
+    """exp(mean log p) over tokens; None of none."""
+    return math.exp(sum(log_probs) / len(log_probs)) if log_probs else None
