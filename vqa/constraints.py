@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from vqa.answers import MAX_BOXES, THINK_CLOSE, THINK_OPEN, UNANSWERABLE
 
 UNITS = (
-    *("mm", "cm", "m", "km", "in", "inch", "inches", "ft", "px", "nm", "µm", "um"),
+    *("mm", "cm", "m", "km", "in", "inch", "inches", "ft", "nm", "µm", "um", "px", "pixel", "pixels"),
     *("mm2", "cm2", "mm²", "cm²", "mm3", "cm3", "mm³", "cm³"),
     *("mg", "g", "kg", "ml", "mL", "cc", "l", "L", "%", "°", "°C", "HU"),
     *("ms", "s", "min", "h", "days", "weeks", "months", "years"),

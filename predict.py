@@ -1,0 +1,282 @@
+"""Answers of a vision-language model to a file of questions, or to one.
+
+The test split, on whatever device there is; killed and started again it goes on where it was:
+    python predict.py --config configs/quickstart/predict.yaml
+    python predict.py --model_name_or_path outputs/quickstart/model --records data/easy_vqa/test.jsonl \
+        --output_file outputs/quickstart/predictions.jsonl
+
+One question:
+    python predict.py --model_name_or_path outputs/quickstart/model --image picture.png \
+        --question "What color is the shape?" --candidates red,green,blue
+
+An adapter on its base model; eight GPUs; vLLM:
+    python predict.py --model_name_or_path Qwen/Qwen2-VL-2B-Instruct --adapter outputs/sft \
+        --records test.jsonl --output_file predictions.jsonl
+    accelerate launch --num_processes 8 predict.py --config FILE.yaml
+    python predict.py --engine vllm --config FILE.yaml
+
+Answers are constrained by question type: closed types are decided by scoring every candidate, numbers and
+structured answers are written under a grammar (vqa/inference.py). `--decoding free` lifts it all. Prompt
+style, box format and pixel limits are those the checkpoint was trained with, unless given here.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import InitProcessGroupKwargs, PartialState
+from accelerate.utils import gather_object
+from peft import PeftModel
+from tqdm import tqdm
+
+from vqa import runs
+from vqa.cli import parse_arguments, run
+from vqa.collators import PromptEncoder
+from vqa.decisions import plan_batches
+from vqa.errors import UserError
+from vqa.feature_cache import build_feature_cache, replay_features
+from vqa.files import sha256_file
+from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.inference import DECODINGS, decide
+from vqa.models import load_config, load_model, load_processor, resolve_model_path
+from vqa.prediction_runs import PartialPredictions, check_confidence, model_files, prediction_line
+from vqa.prompts import BOX_FORMATS, STYLES
+from vqa.questions import QUESTION_TYPES
+from vqa.records import load_dataset
+from vqa.single_question import single_record
+from vqa.vllm_engine import VllmEngine, check_vllm
+
+ENGINES = ("transformers", "vllm")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+NEEDED_TO_PLAN = ["images", "image_sizes", "question", "question_type", "answer_candidates"]
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with its line of help."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class PredictArguments:
+    """What to ask, of which model, and how."""
+
+    # Model
+    model_name_or_path: str | None = option(None, "hub name or folder of a model, or folder of an adapter")
+    adapter: str | None = option(None, "folder of an adapter to put on the model")
+    dtype: str = option(
+        "auto", "auto, float32, bfloat16 or float16; auto is the checkpoint's, or float32 without a GPU"
+    )
+    engine: str = option("transformers", "transformers, or vllm where it is installed")
+
+    # Questions: a file of records, or one
+    records: str | None = option(None, "record file (JSONL) to answer")
+    image_root: str | None = option(
+        None, "folder that image paths start from; default: the manifest's, or the file's"
+    )
+    max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse image files with more pixels")
+    limit: int | None = option(None, "answer the first so many records only")
+    output_file: str | None = option(None, "where predictions go (JSONL)")
+    image: list[str] = option([], "one question: its image or images")
+    question: str | None = option(None, "one question: its text")
+    question_type: str | None = option(None, "one question: its type; default: inferred")
+    candidates: str | None = option(None, "one question: what may be answered, separated by commas")
+    json: bool = option(False, "one question: print the prediction as JSON")
+
+    # Answers; what is not given is as the checkpoint was trained
+    answer_style: str | None = option(None, f"one of {', '.join(STYLES)}")
+    box_format: str | None = option(None, "coordinates in the text: norm1000, or pixels of the resized image")
+    min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
+    max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
+    decoding: str = option("constrained", "constrained by question type and style, or free")
+    max_new_tokens: int | None = option(
+        None, "limit of an answer in tokens, and of what stands before it; default: by style"
+    )
+
+    # Speed
+    batch_size: int = option(8, "records a batch on each device")
+    cache_vision_features: str | None = option(None, "folder to keep each image's vision features in")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path:
+            raise UserError("--model_name_or_path is needed (or a --config that names it)")
+        if (self.records is None) == (self.question is None):
+            raise UserError("give --records FILE and --output_file FILE, or one --question with its --image")
+        if self.records is not None and not self.output_file:
+            raise UserError("--output_file is needed with --records")
+        for name, value, known in (
+            ("dtype", self.dtype, DTYPES),
+            ("engine", self.engine, ENGINES),
+            ("decoding", self.decoding, DECODINGS),
+            ("answer_style", self.answer_style, STYLES),
+            ("box_format", self.box_format, BOX_FORMATS),
+            ("question_type", self.question_type, tuple(QUESTION_TYPES)),
+        ):
+            if value is not None and value not in known:
+                raise UserError(f"--{name} {value}: choose from {', '.join(known)}")
+        for name in ("batch_size", "max_new_tokens", "limit", "min_pixels", "max_pixels", "max_image_pixels"):
+            value = vars(self)[name]
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: 1 or more")
+        if self.engine == "vllm":
+            check_vllm()
+            if self.adapter:
+                raise UserError(
+                    "--engine vllm takes no --adapter: merge it first (train_sft.py --merge_adapter)"
+                )
+            if self.cache_vision_features:
+                raise UserError("--engine vllm takes no --cache_vision_features: it keeps a cache of its own")
+
+
+def resolve_answers(args: PredictArguments) -> dict[str, Any]:
+    """Style, box format, pixel limits and abstaining: as given, else as trained, else by default."""
+    trained = runs.read_run_file(args.adapter or args.model_name_or_path)
+    family_format = (
+        "pixels" if load_config(args.model_name_or_path).model_type == "qwen2_5_vl" else "norm1000"
+    )
+    return {
+        "style": args.answer_style or trained.get("answer_style", "short"),
+        "box_format": args.box_format or trained.get("box_format", family_format),
+        "min_pixels": args.min_pixels or trained.get("min_pixels"),
+        "max_pixels": args.max_pixels or trained.get("max_pixels"),
+        "allow_unanswerable": trained.get("trained_on_unanswerable", False),
+    }
+
+
+def main() -> None:
+    """Check, load, answer."""
+    (args,) = parse_arguments(PredictArguments, description=__doc__, prog="predict.py")
+    answers = resolve_answers(args)
+    waits_long = InitProcessGroupKwargs(timeout=timedelta(days=7))  # for the process with the longest answers
+    state = PartialState(cpu=not torch.cuda.is_available(), **waits_long.to_kwargs())
+
+    # Questions: every fault is reported here, before any model is loaded.
+    if args.question is not None:
+        candidates = [text.strip() for text in (args.candidates or "").split(",") if text.strip()]
+        records = [
+            single_record(args.question, args.image, args.question_type, candidates, args.max_image_pixels)
+        ]
+    else:
+        with state.main_process_first():
+            records = load_dataset(args.records, args.image_root, args.max_image_pixels)
+        records = records.select(range(min(len(records), args.limit or len(records))))
+        partial = PartialPredictions(Path(args.output_file), fingerprint(args, answers))
+        partial.read()
+        batches = plan_batches(
+            records.select_columns(NEEDED_TO_PLAN).to_list(), answers["style"], args.batch_size
+        )
+        missing = [batch for batch in batches if not partial.lines.keys() >= set(batch)]
+        state.wait_for_everyone()  # all have read the shards before one is written to
+
+    # Model
+    if args.question is not None or missing:
+        ask = build_asker(args, answers, state, records)
+    if args.question is not None:
+        return print_answer(args, prediction_line(records[0], ask(records)[0]))
+
+    # Answers
+    partial.open_shard(state.process_index)
+    mine = missing[state.process_index :: state.num_processes]
+    done = sum(len(batch) for batch in batches) - sum(len(batch) for batch in missing)
+    total = done + sum(len(batch) for batch in mine)
+    with tqdm(total=total, initial=done, unit="q", disable=not state.is_main_process) as bar:
+        for batch in mine:
+            begun = time.perf_counter()
+            rows = [records[index] for index in batch]
+            lines = [prediction_line(*pair) for pair in zip(rows, ask(rows), strict=True)]
+            check_confidence(lines)
+            partial.add(batch, lines, time.perf_counter() - begun)
+            bar.update(len(batch))
+    partial.close()
+    peak_memory = gather_object([runs.peak_memory_bytes()])
+    state.wait_for_everyone()
+    if state.is_main_process:
+        partial.finish(len(records), manifest(args, answers, state, peak_memory))
+        print(f"{args.output_file}: {len(records)} predictions")
+
+
+def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialState, records):
+    """Load the model; the result maps records to decisions."""
+    processor = load_processor(args.model_name_or_path)
+    encoder = PromptEncoder(
+        processor,
+        min_pixels=answers["min_pixels"],
+        max_pixels=answers["max_pixels"],
+        image_max_pixels=args.max_image_pixels,
+    )
+    how = {name: answers[name] for name in ("style", "box_format", "allow_unanswerable")}
+    how |= {"decoding": args.decoding, "max_new_tokens": args.max_new_tokens}
+    if args.engine == "vllm":
+        engine = VllmEngine(
+            args.model_name_or_path, encoder, args.dtype, max(len(row["images"]) for row in records)
+        )
+        return lambda rows: engine.decide(rows, **how)
+    model = load_model(args.model_name_or_path, dtype=args.dtype).to(state.device)
+    if args.adapter:
+        model = put_on(model, args.adapter)
+    if args.cache_vision_features:
+        paths = sorted({path for row in records for path in row["images"]})
+        with state.main_process_first():
+            encoder.feature_cache = build_feature_cache(args.cache_vision_features, model, encoder, paths)
+        replay_features(model)
+    return lambda rows: decide(model, encoder, rows, batch_size=args.batch_size, **how)
+
+
+def put_on(model, adapter: str) -> PeftModel:
+    """The model with an adapter on it."""
+    if not (Path(resolve_model_path(adapter)) / "adapter_config.json").is_file() and Path(adapter).is_dir():
+        raise UserError(f"--adapter {adapter}: no adapter_config.json there")
+    try:
+        return PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--adapter {adapter}: does not fit the model: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def print_answer(args: PredictArguments, line: dict[str, Any]) -> None:
+    """One prediction for the eye, or as JSON."""
+    check_confidence([line])
+    if args.json:
+        print(json.dumps(line, ensure_ascii=False, indent=2))
+        return
+    sure = "" if line["confidence"] is None else f"   (confidence {line['confidence']:.1%}, {line['qtype']})"
+    print(f"{line['pred'] or '[no answer]'}{sure}")
+    for name in ("caption", "reasoning", "boxes"):
+        if line[name]:
+            print(f"  {name}: {line[name]}")
+
+
+def fingerprint(args: PredictArguments, answers: dict[str, Any]) -> dict[str, Any]:
+    """Everything the predictions depend on."""
+    given = asdict(args)
+    for name in ("output_file", "question", "image", "question_type", "candidates", "json"):
+        del given[name]
+    files = [model_files(args.model_name_or_path), model_files(args.adapter)]
+    return given | answers | {"model files": files, "data": sha256_file(args.records)}
+
+
+def manifest(
+    args: PredictArguments, answers: dict[str, Any], state: PartialState, peak_memory: list[int]
+) -> dict:
+    """What PREDICTIONS.manifest.json says beside the timing."""
+    return {
+        "model": args.model_name_or_path,
+        "adapter": args.adapter,
+        "config": asdict(args) | {"resolved": answers},
+        "data": {args.records: sha256_file(args.records)},
+        "git": runs.git_commit(),
+        "versions": runs.versions(),
+        "hardware": runs.hardware(),
+        "processes": state.num_processes,
+        "peak_memory_bytes": max(peak_memory),
+    }
+
+
+if __name__ == "__main__":
+    run(main)
