@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
@@ -30,13 +31,23 @@ from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import decide
-from vqa.models import build_on_meta, freeze, load_model, load_processor, load_weights, load_with_unsloth, lora_targets, save_merged
+from vqa.models import (
+    build_on_meta,
+    freeze,
+    load_model,
+    load_processor,
+    load_weights,
+    load_with_unsloth,
+    lora_targets,
+    save_merged,
+)
 from vqa.overfit import blank_images, configure_overfit, overfit_sample, verdict
 from vqa.questions import is_correct
 from vqa.records import load_dataset
 from vqa.training import (
     EpochSampler,
     StyleMix,
+    allow_fsdp_on_cpu,
     check_box_format,
     check_supervision,
     parse_weights,
@@ -62,7 +73,9 @@ class DataArguments:
     train_files: list[str] = option([], "record files (JSONL) to train on")
     validation_file: str | None = option(None, "records to validate on")
     validation_sample: int = option(256, "how many of them are answered at each evaluation, for accuracy")
-    image_root: str | None = option(None, "folder that image paths start from; default: the manifest's, or the file's")
+    image_root: str | None = option(
+        None, "folder that image paths start from; default: the manifest's, or the file's"
+    )
     max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse image files with more pixels")
     source_weights: list[str] | None = option(None, "sampling weights by source: NAME=NUMBER ...")
     type_weights: list[str] | None = option(None, "sampling weights by question type: NAME=NUMBER ...")
@@ -72,7 +85,9 @@ class DataArguments:
 class ModelArguments:
     """The model and which of its parts learn."""
 
-    model_name_or_path: str | None = option(None, "hub name or folder of an image-text-to-text model, or of an adapter")
+    model_name_or_path: str | None = option(
+        None, "hub name or folder of an image-text-to-text model, or of an adapter"
+    )
     model_dtype: str = option("auto", "auto, float32, bfloat16 or float16")
     attn_implementation: str = option("sdpa", "attention kernel")
     backend: str = option("transformers", "transformers, or unsloth (its own environment: docs/scaling.md)")
@@ -92,19 +107,35 @@ class VQASFTConfig(SFTConfig):
     """TRL's `SFTConfig` with this project's defaults and options."""
 
     output_dir: str | None = option("outputs/sft", "where checkpoints and the run file go")
-    answer_style: str = option("short", "short, structured, think, transcribe, or shares: short=0.7,structured=0.3")
+    answer_style: str = option(
+        "short", "short, structured, think, transcribe, or shares: short=0.7,structured=0.3"
+    )
     box_format: str = option("norm1000", "coordinates in the text: norm1000, or pixels of the resized image")
-    vision_learning_rate: float | None = option(None, "learning rate of the vision tower; default: learning_rate")
-    connector_learning_rate: float | None = option(None, "learning rate of the connector; default: learning_rate")
-    early_stopping_patience: int | None = option(None, "evaluations without a better accuracy before training stops")
-    merge_adapter: bool = option(False, "at the end, also save base and adapter as one model in OUTPUT/merged")
+    vision_learning_rate: float | None = option(
+        None, "learning rate of the vision tower; default: learning_rate"
+    )
+    connector_learning_rate: float | None = option(
+        None, "learning rate of the connector; default: learning_rate"
+    )
+    early_stopping_patience: int | None = option(
+        None, "evaluations without a better accuracy before training stops"
+    )
+    merge_adapter: bool = option(
+        False, "at the end, also save base and adapter as one model in OUTPUT/merged"
+    )
     dry_run: bool = option(False, "check data and config, print the plan; no weights, no network")
     sanity_overfit: int | None = field(
         default=None,
-        metadata={"help": "memorise N records and judge the set-up; 64 when given alone", "nargs": "?", "const": 64},
+        metadata={
+            "help": "memorise N records and judge the set-up; 64 when given alone",
+            "nargs": "?",
+            "const": 64,
+        },
     )
     sanity_learning_rate: float = option(1e-3, "learning rate of the overfit check")
-    max_logits: int = option(2**27, "most logits built at once; a batch with more goes through TRL's fused head")
+    max_logits: int = option(
+        2**27, "most logits built at once; a batch with more goes through TRL's fused head"
+    )
     bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
     max_length: int | None = option(None, "longest row in tokens; a longer one is an error, never cut")
     remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
@@ -117,6 +148,7 @@ class VQASFTConfig(SFTConfig):
             self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
+        allow_fsdp_on_cpu()
 
 
 class VQASFTTrainer(SFTTrainer):
@@ -129,7 +161,15 @@ class VQASFTTrainer(SFTTrainer):
         validation_records: records answered for real at each evaluation.
     """
 
-    def __init__(self, *, collator: AnswerCollator, run_file: dict, sampling_weights=None, validation_records=(), **kwargs):
+    def __init__(
+        self,
+        *,
+        collator: AnswerCollator,
+        run_file: dict,
+        sampling_weights=None,
+        validation_records=(),
+        **kwargs,
+    ):
         self.collator = collator
         self.run_file = run_file
         self.sampling_weights = sampling_weights
@@ -142,12 +182,20 @@ class VQASFTTrainer(SFTTrainer):
         if self.args.train_sampling_strategy == "group_by_length":
             lengths = text_lengths(self.train_dataset, self.collator.style)
         return EpochSampler(
-            len(self.train_dataset), self.sampling_weights, seed, lengths, self.args.per_device_train_batch_size
+            len(self.train_dataset),
+            self.sampling_weights,
+            seed,
+            lengths,
+            self.args.per_device_train_batch_size,
         )
 
     def create_optimizer(self, model=None):
         super().create_optimizer(model)
-        rates = {"vision": self.args.vision_learning_rate, "connector": self.args.connector_learning_rate, "llm": None}
+        rates = {
+            "vision": self.args.vision_learning_rate,
+            "connector": self.args.connector_learning_rate,
+            "llm": None,
+        }
         if any(rates.values()):
             split_by_part(self.optimizer, self.model if model is None else model, rates)
         return self.optimizer
@@ -159,20 +207,27 @@ class VQASFTTrainer(SFTTrainer):
         of them. Long answers over a large vocabulary still take that head, which never builds the logits.
         """
         columns = (inputs["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
-        logits_size = inputs["labels"].shape[0] * len(columns) * self.model.config.get_text_config().vocab_size
-        if return_outputs or not len(columns) or logits_size > self.args.max_logits:
+        if not len(columns):
+            columns = columns.new_zeros(1)
+        logits_size = (
+            inputs["labels"].shape[0] * len(columns) * self.model.config.get_text_config().vocab_size
+        )
+        too_many = torch.tensor([logits_size > self.args.max_logits], device=columns.device)
+        # All processes take the same way: the two gather different numbers.
+        if return_outputs or self.accelerator.gather(too_many).any():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"][:, columns + 1]
-        outputs = model(**{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=columns)
+        outputs = model(
+            **{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=columns
+        )
         supervised = labels != IGNORED
         logits, targets = outputs.logits[supervised].float(), labels[supervised]
-        count = len(targets) if num_items_in_batch is None else num_items_in_batch
+        count = max(len(targets), 1) if num_items_in_batch is None else num_items_in_batch
         loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
         mode = "train" if self.model.training else "eval"
-        right = self.accelerator.reduce((logits.argmax(-1) == targets).sum()) / self.accelerator.reduce(
-            torch.tensor(len(targets), device=targets.device)
-        )
-        self._metrics[mode]["mean_token_accuracy"].append(right.item())
+        right = torch.stack([(logits.argmax(-1) == targets).sum(), supervised.sum()])
+        right, total = self.accelerator.reduce(right).tolist()
+        self._metrics[mode]["mean_token_accuracy"].append(right / max(total, 1))
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return loss
@@ -181,13 +236,21 @@ class VQASFTTrainer(SFTTrainer):
         """Share of records answered right, decided as `predict.py` decides; every process gets the same number."""
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         # Sharded weights are gathered by all processes together, so all must run the same forwards.
-        mine = records if sharded else records[self.accelerator.process_index :: self.accelerator.num_processes]
+        mine = (
+            records if sharded else records[self.accelerator.process_index :: self.accelerator.num_processes]
+        )
         self.model.eval()
         decisions = decide(
-            self.model, self.collator.encoder, mine, self.collator.style.main, box_format=self.collator.box_format
+            self.model,
+            self.collator.encoder,
+            mine,
+            self.collator.style.main,
+            box_format=self.collator.box_format,
         )
         right = sum(
-            is_correct(r["question_type"], d.answer, r["answers"], r["answer_candidates"], answerable=r["answerable"])
+            is_correct(
+                r["question_type"], d.answer, r["answers"], r["answer_candidates"], answerable=r["answerable"]
+            )
             for r, d in zip(mine, decisions, strict=True)
         )
         totals = torch.tensor([right, len(mine)], device=self.accelerator.device, dtype=torch.float64)
@@ -231,7 +294,9 @@ def sanity_overfit(trainer: VQASFTTrainer, records: list[dict], problem: str | N
     with blank_images(records) as blanked:
         accuracy, blank_accuracy = trainer.answer_accuracy(records), trainer.answer_accuracy(blanked)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    report = verdict(losses[-1], len(trainer.processing_class.tokenizer), accuracy, blank_accuracy, records, problem)
+    report = verdict(
+        losses[-1], len(trainer.processing_class.tokenizer), accuracy, blank_accuracy, records, problem
+    )
     if is_main_process():
         print(report.text(steps=result.global_step))
     return 0 if report.passed else 1
@@ -313,11 +378,17 @@ def train_model(model, lora, collator, train, validation, weights, data, model_a
             raise
         problem = str(error)
     if is_main_process():
-        print(f"\nOne example; the loss falls on the part between >>> and <<<:\n{supervised_example(collator, records[0])}\n")
+        print(
+            f"\nOne example; the loss falls on the part between >>> and <<<:\n{supervised_example(collator, records[0])}\n"
+        )
 
     if model_args.cache_vision_features:
         if "vision" not in model_args.freeze and (lora is None or "vision" in model_args.lora_parts):
             raise UserError("--cache_vision_features needs a tower that does not change: --freeze vision")
+        if is_deepspeed_zero3_enabled():
+            raise UserError(
+                "--cache_vision_features does not go with ZeRO-3, which shards the tower; use ZeRO-2"
+            )
         used = [train["images"], validation["images"] if validation else []]
         paths = sorted({path for column in used for row in column for path in row})
         with args.distributed_state.main_process_first():
@@ -338,6 +409,9 @@ def train_model(model, lora, collator, train, validation, weights, data, model_a
             "seed": args.seed,
         },
     )
+    if args.world_size > 1:
+        with_image = next((record for record in train if record["images"]), None)
+        collator.filler = with_image and collator.encoder.encode([with_image], collator.style.main)[0]
     callbacks = []
     if args.sanity_overfit is not None:
         train = overfit_sample(train, args.sanity_overfit, args.seed)

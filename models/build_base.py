@@ -98,7 +98,9 @@ def corpus(scenes: int = 6000, seed: int = 0) -> Iterator[str]:
             yield write_structured(StructuredAnswer(record["caption"], record["reasoning"], [box], answer))
     for _ in range(scenes):
         yield " ".join(vietnamese_syllable(generator) for _ in range(8))
-        yield " ".join(generator.choice([str.lower, str.title, str.upper])(w) for w in generator.sample(DOMAIN_WORDS, 8))
+        yield " ".join(
+            generator.choice([str.lower, str.title, str.upper])(w) for w in generator.sample(DOMAIN_WORDS, 8)
+        )
         yield f"{generator.uniform(0, 1000):.2f} {generator.randrange(100000)} {generator.randrange(300)} px mm cm"
         yield json.dumps({generator.choice(DOMAIN_WORDS): generator.choice(DOMAIN_WORDS)})
 
@@ -136,7 +138,12 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
     """22.06M frozen vision parameters, 0.11M of projector, 3.4M of language model."""
     return LlavaConfig(
         vision_config=Dinov2Config(
-            hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14, use_mask_token=False
+            hidden_size=384,
+            num_hidden_layers=12,
+            num_attention_heads=6,
+            image_size=518,
+            patch_size=14,
+            use_mask_token=False,
         ),
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
@@ -192,7 +199,9 @@ def write_model(model: LlavaForConditionalGeneration, output_dir: Path) -> None:
     size = sum(value.nbytes for value in trained.values()) + sum(
         value.nbytes for name, value in state.items() if name not in trained
     )
-    write_json(output_dir / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": shards})
+    write_json(
+        output_dir / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": shards}
+    )
     model.config.save_pretrained(output_dir)
     model.generation_config.save_pretrained(output_dir)
 

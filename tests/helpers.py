@@ -36,7 +36,9 @@ def write_records(folder: Path, count: int, seed: int = 0) -> Path:
             del rows[-1]["image_sha256"]
         scene += 1
     path = folder / "train.jsonl"
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows[:count]), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows[:count]), encoding="utf-8"
+    )
     return path
 
 
@@ -64,7 +66,9 @@ def write_color_records(folder: Path, per_color: int = 4) -> Path:
     return path
 
 
-def run_script(*arguments: str, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
+def run_script(
+    *arguments: str, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess:
     """Run a root script (or any command after `python`) as a user does."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],

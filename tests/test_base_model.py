@@ -25,7 +25,9 @@ def model():
 def test_tower_matches_the_onnx_it_was_taken_from(model):
     graph = onnx.load_model_from_string(read_onnx(ROOT / ".cache/packages" / WHEEL_NAME))
     last = max(i for i, node in enumerate(graph.graph.node) if node.name.startswith("/backbone/layernorm/"))
-    output = onnx.helper.make_tensor_value_info(graph.graph.node[last].output[0], onnx.TensorProto.FLOAT, None)
+    output = onnx.helper.make_tensor_value_info(
+        graph.graph.node[last].output[0], onnx.TensorProto.FLOAT, None
+    )
     del graph.graph.node[last + 1 :]
     del graph.graph.output[:]
     graph.graph.output.append(output)

@@ -151,7 +151,9 @@ def test_example_shows_the_supervised_part(records):
     collator = AnswerCollator(PromptEncoder(processor), StyleMix("short"))
     shown = supervised_example(collator, records[0])
     assert f">>>{records[0]['answers'][0]}<|im_end|><<<" in shown
-    doubled = a_record("what?", images=records[0]["images"] * 2) | {"image_sizes": records[0]["image_sizes"] * 2}
+    doubled = a_record("what?", images=records[0]["images"] * 2) | {
+        "image_sizes": records[0]["image_sizes"] * 2
+    }
     assert supervised_example(collator, doubled).count("<|vision_start|>") == 2
 
 

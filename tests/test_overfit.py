@@ -63,7 +63,8 @@ def test_sample_prefers_questions_whose_answer_needs_the_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("loss", "grade"), [(0.1, "right"), (1.9, "right"), (2.1, "partial"), (4.9, "partial"), (5.1, "label bug")]
+    ("loss", "grade"),
+    [(0.1, "right"), (1.9, "right"), (2.1, "partial"), (4.9, "partial"), (5.1, "label bug")],
 )
 def test_loss_grades_for_a_vocabulary_of_150000(loss, grade):
     record = {"question": "q", "answers": ["a"]}

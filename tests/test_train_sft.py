@@ -67,7 +67,9 @@ def test_trains_what_should_train_and_nothing_frozen(family, tiny, records, tmp_
     assert run["answer_style"] == "short" and run["box_format"] == "norm1000"
     assert run["data"][str(records)] and run["versions"]["torch"] and run["seed"] == 42
     load_processor(str(tmp_path))
-    assert not list(tmp_path.rglob("*.bin")) or all(p.name == "training_args.bin" for p in tmp_path.rglob("*.bin"))
+    assert not list(tmp_path.rglob("*.bin")) or all(
+        p.name == "training_args.bin" for p in tmp_path.rglob("*.bin")
+    )
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
@@ -87,14 +89,36 @@ def test_every_key_of_a_config_has_a_comment_in_its_group(config):
 def test_killed_and_resumed_run_ends_with_the_same_bits(tiny, records, tmp_path):
     steps = ["--max_steps", "14", "--save_steps", "4", "--freeze", "vision"]
     assert train(tiny / "llava", records, tmp_path / "whole", *steps).returncode == 0
-    command = [sys.executable, "train_sft.py", "--model_name_or_path", str(tiny / "llava"), "--train_files", str(records)]
-    command += ["--output_dir", str(tmp_path / "killed"), "--per_device_train_batch_size", "4", "--learning_rate", "1e-3"]
+    command = [
+        sys.executable,
+        "train_sft.py",
+        "--model_name_or_path",
+        str(tiny / "llava"),
+        "--train_files",
+        str(records),
+    ]
+    command += [
+        "--output_dir",
+        str(tmp_path / "killed"),
+        "--per_device_train_batch_size",
+        "4",
+        "--learning_rate",
+        "1e-3",
+    ]
     command += ["--logging_steps", "1", *steps]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 240
-    while not complete_checkpoints(tmp_path / "killed") and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not complete_checkpoints(tmp_path / "killed")
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -102,9 +126,14 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(tiny, records, tmp_path)
     broken = tmp_path / "killed" / "checkpoint-9999"
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"half")
-    resumed = train(tiny / "llava", records, tmp_path / "killed", *steps, "--resume_from_checkpoint", "latest")
+    resumed = train(
+        tiny / "llava", records, tmp_path / "killed", *steps, "--resume_from_checkpoint", "latest"
+    )
     assert resumed.returncode == 0, resumed.stderr
-    whole, again = load_file(tmp_path / "whole/model.safetensors"), load_file(tmp_path / "killed/model.safetensors")
+    whole, again = (
+        load_file(tmp_path / "whole/model.safetensors"),
+        load_file(tmp_path / "killed/model.safetensors"),
+    )
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert losses(tmp_path / "whole")[-3:] == losses(tmp_path / "killed")[-3:]
@@ -126,20 +155,26 @@ def test_few_logits_and_fused_head_give_the_same_losses(tiny, records, tmp_path)
 
 
 def test_lora_trains_the_llm_only_and_merges_exactly(tiny, records, tmp_path):
-    result = train(tiny / "llava", records, tmp_path, "--max_steps", "3", "--lora_rank", "4", "--merge_adapter")
+    result = train(
+        tiny / "llava", records, tmp_path, "--max_steps", "3", "--lora_rank", "4", "--merge_adapter"
+    )
     assert result.returncode == 0, result.stderr
     adapter = load_file(tmp_path / "adapter_model.safetensors")
     assert adapter and all("language_model" in name for name in adapter)
     with_adapter, merged = load_model(str(tmp_path)), load_model(str(tmp_path / "merged"))
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
-        torch.testing.assert_close(merged(input_ids=ids).logits, with_adapter(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            merged(input_ids=ids).logits, with_adapter(input_ids=ids).logits, rtol=1e-4, atol=1e-5
+        )
         base = load_model(str(tiny / "llava"))
         assert not torch.equal(base(input_ids=ids).logits, merged(input_ids=ids).logits)
 
 
 def test_qlora_trains_on_the_cpu(tiny, records, tmp_path):
-    result = train(tiny / "qwen2_vl", records, tmp_path, "--max_steps", "3", "--lora_rank", "4", "--load_in_4bit")
+    result = train(
+        tiny / "qwen2_vl", records, tmp_path, "--max_steps", "3", "--lora_rank", "4", "--load_in_4bit"
+    )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "adapter_model.safetensors").is_file()
 
@@ -158,8 +193,23 @@ def test_rates_by_part(tiny, records, tmp_path):
 
 def test_best_checkpoint_by_accuracy_of_answers(tiny, tmp_path):
     records = write_color_records(tmp_path / "colors")
-    options = ["--validation_file", records, "--eval_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"]
-    options += ["--load_best_model_at_end", "--metric_for_best_model", "accuracy", "--early_stopping_patience", "2"]
+    options = [
+        "--validation_file",
+        records,
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "2",
+        "--save_steps",
+        "2",
+    ]
+    options += [
+        "--load_best_model_at_end",
+        "--metric_for_best_model",
+        "accuracy",
+        "--early_stopping_patience",
+        "2",
+    ]
     result = train(tiny / "llava", records, tmp_path / "out", "--max_steps", "12", *options)
     assert result.returncode == 0, result.stderr
     run = json.loads((tmp_path / "out/run.json").read_text())

@@ -37,7 +37,11 @@ def parse_arguments(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _OneLineParser(
-        dataclass_types, prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False
+        dataclass_types,
+        prog=prog,
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
     config = _config_path(argv)
     if config is not None:
@@ -74,7 +78,9 @@ class _OneLineParser(TrlParser):
 def _config_path(argv: list[str]) -> Path | None:
     for argument in argv:
         if argument.startswith("--config="):
-            raise UserError(f"write '--config {argument.removeprefix('--config=')}', with a space instead of '='")
+            raise UserError(
+                f"write '--config {argument.removeprefix('--config=')}', with a space instead of '='"
+            )
     if "--config" not in argv:
         return None
     index = argv.index("--config") + 1
@@ -94,7 +100,9 @@ def _check_config(path: Path, dataclass_types: Sequence[type]) -> None:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: a config is a YAML mapping of 'key: value' lines")
-    known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init} | {"env"}
+    known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init} | {
+        "env"
+    }
     unknown = [str(key) for key in config if key not in known]
     if unknown:
         raise UserError(f"{path}: unknown key{'s' * (len(unknown) > 1)}: {', '.join(unknown)}")

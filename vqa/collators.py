@@ -56,7 +56,9 @@ class PromptEncoder:
         self.feature_cache = feature_cache
         self.is_qwen = type(processor).__name__ in QWEN_PROCESSORS
         if not self.is_qwen and (min_pixels or max_pixels):
-            raise UserError("--min_pixels and --max_pixels serve the Qwen families; others take their processor's size")
+            raise UserError(
+                "--min_pixels and --max_pixels serve the Qwen families; others take their processor's size"
+            )
         self.pixel_limits = {
             name: limit for name, limit in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if limit
         }
@@ -74,7 +76,8 @@ class PromptEncoder:
     def render(self, messages: list[dict[str, Any]]) -> str:
         """The prompt's text by the model's chat template, open for the assistant's answer."""
         messages = [
-            {**message, "content": [self._as_plain_text(part) for part in message["content"]]} for message in messages
+            {**message, "content": [self._as_plain_text(part) for part in message["content"]]}
+            for message in messages
         ]
         if not self._system_role and messages[0]["role"] == "system":
             system, user, *rest = messages
@@ -85,7 +88,10 @@ class PromptEncoder:
         """A question may quote `<image>` or an end token; broken by a space, it is text and not a command."""
         if part["type"] != "text":
             return part
-        return {**part, "text": self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", part["text"])}
+        return {
+            **part,
+            "text": self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", part["text"]),
+        }
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer and its end token; a special token's name in the answer is plain text."""
@@ -134,7 +140,9 @@ class PromptEncoder:
 
     def encode(self, records: list[dict[str, Any]], style: str) -> list[EncodedPrompt]:
         """Encode the prompt of each record in one answer style."""
-        return [self._encode_one(record["images"], self.render(build_prompt(record, style))) for record in records]
+        return [
+            self._encode_one(record["images"], self.render(build_prompt(record, style))) for record in records
+        ]
 
     def _encode_one(self, paths: list[str], text: str) -> EncodedPrompt:
         if not paths:
@@ -150,7 +158,9 @@ class PromptEncoder:
         images = [self.load_image(path) for path in paths]
         kwargs = {"do_resize": False} if self.is_qwen else {}
         encoded = dict(
-            self.processor(text=[text], images=[images], return_tensors="pt", add_special_tokens=False, **kwargs)
+            self.processor(
+                text=[text], images=[images], return_tensors="pt", add_special_tokens=False, **kwargs
+            )
         )
         input_ids = encoded.pop("input_ids")[0].tolist()
         for name in ("attention_mask", "mm_token_type_ids"):
@@ -204,9 +214,16 @@ class AnswerCollator:
         style: a function from record to answer style.
         box_format: coordinates in the text, `norm1000` or `pixels`.
         max_length: longest row in tokens, prompt and answer together; None: no limit.
+
+    Attributes:
+        filler: a prompt with an image, added with nothing supervised to batches that have no image. With several
+            processes every one must run the vision tower as often as the others, or they wait for each other.
     """
 
-    def __init__(self, encoder: PromptEncoder, style, box_format: str = "norm1000", max_length: int | None = None):
+    def __init__(
+        self, encoder: PromptEncoder, style, box_format: str = "norm1000", max_length: int | None = None
+    ):
+        self.filler: EncodedPrompt | None = None
         self.encoder = encoder
         self.style = style
         self.box_format = box_format
@@ -222,7 +239,9 @@ class AnswerCollator:
         for record in records:
             style = self.style(record)
             prompt = self.encoder.encode([record], style)[0]
-            answer = self.encoder.answer_ids(build_answer(record, style, self.box_format, prompt.resized_sizes))
+            answer = self.encoder.answer_ids(
+                build_answer(record, style, self.box_format, prompt.resized_sizes)
+            )
             length = len(prompt.input_ids) + len(answer)
             if self.max_length is not None and length > self.max_length:
                 raise UserError(
@@ -231,6 +250,9 @@ class AnswerCollator:
                 )
             encoded.append(prompt)
             completions.append(answer)
+        if self.filler is not None and not any(prompt.image_inputs for prompt in encoded):
+            encoded.append(self.filler)
+            completions.append([])
         return self.encoder.batch(encoded, completions)
 
 
@@ -238,7 +260,8 @@ def pad(rows: list[list[int]], value: int, side: str) -> torch.Tensor:
     """Rows of different lengths as one (rows, longest) tensor."""
     longest = max(len(row) for row in rows)
     filled = [
-        row + [value] * (longest - len(row)) if side == "right" else [value] * (longest - len(row)) + row for row in rows
+        row + [value] * (longest - len(row)) if side == "right" else [value] * (longest - len(row)) + row
+        for row in rows
     ]
     return torch.tensor(filled)
 
@@ -254,7 +277,8 @@ def concatenate(inputs: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
         if name in ("pixel_values", "pixel_attention_mask") and tensors[0].ndim >= 4 and _tiled(inputs[0]):
             most = max(tensor.shape[1] for tensor in tensors)
             tensors = [
-                torch.cat([t, t.new_zeros(t.shape[0], most - t.shape[1], *t.shape[2:])], dim=1) for t in tensors
+                torch.cat([t, t.new_zeros(t.shape[0], most - t.shape[1], *t.shape[2:])], dim=1)
+                for t in tensors
             ]
         joined[name] = torch.cat(tensors, dim=0)
     return joined

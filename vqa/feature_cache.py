@@ -134,7 +134,16 @@ def build_feature_cache(
     keys = list(missing)
     with tqdm(total=len(keys), desc="vision features", unit="img", disable=not progress or not keys) as bar:
         for first in range(0, len(keys), IMAGES_PER_SHARD):
-            _write_shard(directory, index, model, encoder, keys[first : first + IMAGES_PER_SHARD], missing, batch_size, bar)
+            _write_shard(
+                directory,
+                index,
+                model,
+                encoder,
+                keys[first : first + IMAGES_PER_SHARD],
+                missing,
+                batch_size,
+                bar,
+            )
     if not keys and not (directory / "index.json").is_file():
         write_json(directory / "index.json", index)
     return FeatureCache(directory, encoder.processor)
@@ -146,7 +155,9 @@ def _write_shard(directory, index, model, encoder, keys, paths, batch_size, bar)
     for first in range(0, len(keys), batch_size):
         batch = keys[first : first + batch_size]
         prompts = [encoder._encode_one([paths[key]], encoder.processor.image_token) for key in batch]
-        for key, prompt, features in zip(batch, prompts, tower_features(model, encoder, prompts), strict=True):
+        for key, prompt, features in zip(
+            batch, prompts, tower_features(model, encoder, prompts), strict=True
+        ):
             expanded = encoder.tokenizer.decode(prompt.input_ids, skip_special_tokens=False)
             if expanded not in index["expansions"]:
                 index["expansions"].append(expanded)
@@ -245,6 +256,7 @@ def _replay(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | Non
     return BaseModelOutputWithDeepstackFeatures(
         pooler_output=torch.split(connectors[-1](main), split_sizes),
         deepstack_features=[
-            torch.split(merger(part), split_sizes) for merger, part in zip(connectors[:-1], deepstack, strict=True)
+            torch.split(merger(part), split_sizes)
+            for merger, part in zip(connectors[:-1], deepstack, strict=True)
         ],
     )

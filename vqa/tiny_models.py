@@ -92,7 +92,10 @@ def _tokenizer(special: list[str], eos: str) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    text = [*SYSTEM_LINES.values(), "Question type: yes_no\nQuestion: is there a red circle?\nValid answers: yes, no"]
+    text = [
+        *SYSTEM_LINES.values(),
+        "Question type: yes_no\nQuestion: is there a red circle?\nValid answers: yes, no",
+    ]
     tokenizer.train_from_iterator(text * 4, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token=eos, clean_up_tokenization_spaces=False
@@ -102,7 +105,12 @@ def _tokenizer(special: list[str], eos: str) -> PreTrainedTokenizerFast:
 def _llava() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = _tokenizer(["<pad>", "</s>", "<image>"], "</s>")
     vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=7
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=28,
+        patch_size=7,
     )
     config = LlavaConfig(
         vision_config=vision,
@@ -122,7 +130,14 @@ def _llava() -> tuple[PreTrainedModel, ProcessorMixin]:
 
 
 def _qwen_tokenizer() -> PreTrainedTokenizerFast:
-    special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    special = [
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    ]
     return _tokenizer(["<pad>", *special], "<|im_end|>")
 
 
@@ -135,13 +150,19 @@ def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     }
 
 
-def _qwen_processor(kind: type, video: type, tokenizer: PreTrainedTokenizerFast, patch_size: int) -> ProcessorMixin:
+def _qwen_processor(
+    kind: type, video: type, tokenizer: PreTrainedTokenizerFast, patch_size: int
+) -> ProcessorMixin:
     image_processor = Qwen2VLImageProcessor(
-        patch_size=patch_size, size={"shortest_edge": 4 * (2 * patch_size) ** 2, "longest_edge": 16 * (2 * patch_size) ** 2}
+        patch_size=patch_size,
+        size={"shortest_edge": 4 * (2 * patch_size) ** 2, "longest_edge": 16 * (2 * patch_size) ** 2},
     )
     video_processor = video(patch_size=patch_size)
     return kind(
-        image_processor=image_processor, tokenizer=tokenizer, video_processor=video_processor, chat_template=CHATML
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        video_processor=video_processor,
+        chat_template=CHATML,
     )
 
 
@@ -152,8 +173,20 @@ def _mrope(section: list[int]) -> dict:
 def _qwen2_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = _qwen_tokenizer()
     config = Qwen2VLConfig(
-        text_config={"vocab_size": len(tokenizer), "num_key_value_heads": 2, "rope_parameters": _mrope([1, 1, 2]), **_LLM},
-        vision_config={"depth": 2, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2, "hidden_size": 32, "patch_size": 14},
+        text_config={
+            "vocab_size": len(tokenizer),
+            "num_key_value_heads": 2,
+            "rope_parameters": _mrope([1, 1, 2]),
+            **_LLM,
+        },
+        vision_config={
+            "depth": 2,
+            "embed_dim": 32,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "hidden_size": 32,
+            "patch_size": 14,
+        },
         **_qwen_ids(tokenizer),
     )
     processor = _qwen_processor(Qwen2VLProcessor, Qwen2VLVideoProcessor, tokenizer, 14)
@@ -163,7 +196,12 @@ def _qwen2_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
 def _qwen2_5_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = _qwen_tokenizer()
     config = Qwen2_5_VLConfig(
-        text_config={"vocab_size": len(tokenizer), "num_key_value_heads": 2, "rope_parameters": _mrope([1, 1, 2]), **_LLM},
+        text_config={
+            "vocab_size": len(tokenizer),
+            "num_key_value_heads": 2,
+            "rope_parameters": _mrope([1, 1, 2]),
+            **_LLM,
+        },
         vision_config={
             "depth": 2,
             "hidden_size": 32,
@@ -208,7 +246,14 @@ def _qwen3_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
 
 def _idefics_parts(config_type: type) -> tuple[PreTrainedTokenizerFast, object]:
     rows = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    special = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>", *rows]
+    special = [
+        "<|im_start|>",
+        "<end_of_utterance>",
+        "<fake_token_around_image>",
+        "<image>",
+        "<global-img>",
+        *rows,
+    ]
     tokenizer = _tokenizer(["<pad>", *special], "<end_of_utterance>")
     config = config_type(
         text_config=LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **_LLM),
@@ -238,6 +283,10 @@ def _smolvlm() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer, config = _idefics_parts(SmolVLMConfig)
     sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
     image_processor = SmolVLMImageProcessor(**sizes)
-    video_processor = SmolVLMVideoProcessor(**sizes, video_sampling={"fps": 1, "max_frames": 2, "video_size": {"longest_edge": 32}})
-    processor = SmolVLMProcessor(image_processor, tokenizer, video_processor, image_seq_len=4, chat_template=IDEFICS)
+    video_processor = SmolVLMVideoProcessor(
+        **sizes, video_sampling={"fps": 1, "max_frames": 2, "video_size": {"longest_edge": 32}}
+    )
+    processor = SmolVLMProcessor(
+        image_processor, tokenizer, video_processor, image_seq_len=4, chat_template=IDEFICS
+    )
     return SmolVLMForConditionalGeneration(config), processor

@@ -1,11 +1,15 @@
 """What training scripts share: the order of records, per-part learning rates, and the check of the first batch."""
 
 import math
+import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from torch.utils.data import Sampler
 
 from vqa.collators import IGNORED, AnswerCollator
@@ -100,7 +104,10 @@ def parse_weights(option: str, values: list[str] | None) -> dict[str, float]:
 
 
 def record_weights(
-    sources: Sequence[str], types: Sequence[str], source_weights: dict[str, float], type_weights: dict[str, float]
+    sources: Sequence[str],
+    types: Sequence[str],
+    source_weights: dict[str, float],
+    type_weights: dict[str, float],
 ) -> list[float] | None:
     """Each record's sampling weight: its source's times its type's (1 where none is given).
 
@@ -109,12 +116,18 @@ def record_weights(
     """
     if not source_weights and not type_weights:
         return None
-    for option, given, found in (("source", source_weights, set(sources)), ("type", type_weights, set(types))):
+    for option, given, found in (
+        ("source", source_weights, set(sources)),
+        ("type", type_weights, set(types)),
+    ):
         unknown = sorted(set(given) - found)
         if unknown:
-            raise UserError(f"--{option}_weights: no record has the {option} '{unknown[0]}'; found: {', '.join(sorted(found))}")
+            raise UserError(
+                f"--{option}_weights: no record has the {option} '{unknown[0]}'; found: {', '.join(sorted(found))}"
+            )
     weights = [
-        source_weights.get(source, 1.0) * type_weights.get(kind, 1.0) for source, kind in zip(sources, types, strict=True)
+        source_weights.get(source, 1.0) * type_weights.get(kind, 1.0)
+        for source, kind in zip(sources, types, strict=True)
     ]
     if not any(weights):
         raise UserError("--source_weights, --type_weights: every record has weight 0")
@@ -141,8 +154,6 @@ class StyleMix:
         if len(self.shares) == 1:
             return self.main
         # A fixed, platform-independent hash: the same record gets the same style in every run.
-        import zlib
-
         point = zlib.crc32(f"{record['id']}".encode()) / 2**32
         for style, share in self.shares.items():
             point -= share
@@ -171,7 +182,9 @@ def check_box_format(box_format: str) -> None:
         raise UserError(f"--box_format {box_format}: choose from {', '.join(BOX_FORMATS)}")
 
 
-def split_by_part(optimizer: torch.optim.Optimizer, model: torch.nn.Module, rates: dict[str, float | None]) -> None:
+def split_by_part(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, rates: dict[str, float | None]
+) -> None:
     """Divide the optimizer's groups so that each part of the model learns at its own rate.
 
     Args:
@@ -241,6 +254,13 @@ def check_supervision(collator: AnswerCollator, records: list[dict[str, Any]]) -
                 f"record {record['id']}: supervised tokens decode to {encoder.tokenizer.decode(supervised)!r}, "
                 f"not to the answer {encoder.tokenizer.decode(expected)!r}"
             )
+
+
+def allow_fsdp_on_cpu() -> None:
+    """Let FSDP2 shard on CPU processes, which accelerate 1.15 would quietly train with DDP instead."""
+    cpu_processes = PartialState().distributed_type == DistributedType.MULTI_CPU
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and cpu_processes:
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def spread(size: int, count: int) -> list[int]:

@@ -52,7 +52,7 @@ def matches_text(prediction: str, answers: Sequence[str]) -> bool:
 
 
 def read_yes_no(text: str) -> str | None:
-    """"yes", "no", or None for a text that says neither, or hedges.
+    """ "yes", "no", or None for a text that says neither, or hedges.
 
     The first word if it is one of them and is not joined to the other by and, or, a slash; else the only
     one of the two that occurs as a whole word ("abnormal" is not "no").

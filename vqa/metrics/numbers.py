@@ -217,7 +217,7 @@ def _plain_decimal(digits: str) -> str:
 
 
 def _words_value(words: list[str]) -> float | None:
-    """"two hundred and five" is 205; None for words that form no one number ("two three")."""
+    """ "two hundred and five" is 205; None for words that form no one number ("two three")."""
     total = group = 0
     ceiling = math.inf  # what the next word must stay below
     previous = ""
