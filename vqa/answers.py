@@ -209,12 +209,19 @@ def complete_structured_head(text: str) -> str:
     return write_structured(answer).removesuffix('"}')
 
 
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
+
+
 def _strings(text: str) -> list[str]:
-    """The JSON strings in a list's text, the last of which may be cut off."""
-    found = []
-    for body, end in re.findall(r'"((?:[^"\\]|\\.)*)(?:\\[^"]*$)?("|$)', text):
-        body = body if end else re.sub(r"\\u[0-9a-f]{0,3}$|\ufffd+$", "", body)
+    """The JSON strings that a list's text begins with, the last of which may be cut off."""
+    found, position = [], 0
+    while match := _JSON_STRING.match(text, position):
+        body = match[1] if match[0].endswith('"') else re.sub(r"\\u[0-9a-f]{0,3}$|\ufffd+$", "", match[1])
         found.append(json.loads(f'"{body}"', strict=False))
+        position = match.end()
+        if not text.startswith(", ", position):
+            break
+        position += 2
     return found
 
 
