@@ -110,6 +110,18 @@ def _check_config(path: Path, dataclass_types: Sequence[type]) -> None:
         raise UserError(f"{path}: env: expected a mapping of environment variables")
 
 
+def option(default: Any, text: str) -> Any:
+    """A dataclass field that `parse_arguments` offers as an option.
+
+    Args:
+        default: the value without the option. A list is copied, so that no two instances share one.
+        text: its line in `--help`.
+    """
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata={"help": text})
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that prints (rank 0, or the only one)."""
     return int(os.environ.get("RANK", "0")) == 0
