@@ -24,6 +24,8 @@ from vqa.questions import QUESTION_TYPES, build_candidates, infer_question_type,
         ("What is the colour of it? Which colour?", ["mauve"], None, "color"),
         ("The hat is?", ["Red"], None, "color"),
         ("The hat is?", ["red"], ["red", "blue"], "color"),
+        ("The hat is?", ["Grey"], None, "color"),
+        ("The hat is?", ["grey"], ["grey", "blue"], "color"),
         ("Which is right? A) red B) blue", ["red"], None, "mcq"),
         ("What is it?", ["cat"], ["cat", "dog"], "mcq"),
         ("Which one?\n(a) cat\n(b) dog", ["b"], None, "mcq"),
@@ -59,6 +61,27 @@ def test_candidates_of_closed_types():
         assert build_candidates(name, "How many?", ["3"]) is None
 
 
+@pytest.mark.parametrize(
+    ("answers", "spelling"),
+    [
+        ([], "gray"),
+        (["red"], "gray"),
+        (["gray"], "gray"),
+        (["Grey."], "grey"),
+        (["silver", "grey"], "grey"),
+        (["gray", "grey"], "gray"),
+        (["grey", "gray"], "grey"),
+    ],
+)
+def test_gray_is_one_candidate_spelled_as_in_the_answers(answers, spelling):
+    candidates = build_candidates("color", "What color is it?", answers)
+    assert [color for color in candidates if color in ("gray", "grey")] == [spelling]
+    assert len(candidates) == len(set(candidates))
+    for accepted in ("gray", "grey"):
+        right = [color for color in candidates if is_correct("color", color, [accepted], candidates)]
+        assert right == [spelling]
+
+
 def test_candidates_do_not_give_the_answer_away():
     for name, answers in (("color", ["chartreuse"]), ("yes_no", ["maybe"]), ("mcq", ["C"])):
         question = "What color? A) left B) right"
@@ -71,6 +94,7 @@ def test_candidates_do_not_give_the_answer_away():
         ("yes_no", "Yes, there is a nodule.", ["yes"], ["yes", "no"], True),
         ("yes_no", "abnormal", ["no"], ["yes", "no"], False),
         ("color", "Grey", ["gray"], None, True),
+        ("color", "gray", ["grey"], None, True),
         ("color", "dark green", ["green"], None, False),
         ("mcq", "B", ["dog"], ["cat", "dog"], True),
         ("mcq", "dog", ["B"], ["cat", "dog"], True),

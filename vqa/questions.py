@@ -25,7 +25,7 @@ from vqa.metrics.numbers import read_quantity
 DEFAULT_TOLERANCE = 0.05
 YES_NO = ("yes", "no")
 COLORS = (
-    *("black", "white", "gray", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink"),
+    *("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink"),
     *("brown", "teal", "cyan", "magenta", "violet", "turquoise", "beige", "tan", "gold", "silver"),
     *("maroon", "navy"),
     *("light blue", "dark blue", "light green", "dark green"),
@@ -159,10 +159,14 @@ def _infers_yes_no(question: str, answers: Answers, candidates: Candidates) -> b
 
 
 def _infers_color(question: str, answers: Answers, candidates: Candidates) -> bool:
-    if candidates and not _normalized(candidates) <= set(COLORS):
+    if candidates and not _all_are_colors(candidates):
         return False
-    named = bool(answers) and _normalized(answers) <= set(COLORS)
+    named = bool(answers) and _all_are_colors(answers)
     return (named or _ASKS_COLOR.search(question) is not None) and not parse_options(question)
+
+
+def _all_are_colors(texts: Iterable[str]) -> bool:
+    return {_american(text) for text in texts} <= set(COLORS)
 
 
 def _infers_mcq(question: str, answers: Answers, candidates: Candidates) -> bool:
@@ -197,6 +201,12 @@ def _free(record: Record) -> None:
     return None
 
 
+def _color_candidates(question: str, answers: Answers) -> list[str]:
+    """The vocabulary with one spelling of gray, the accepted answers' own where they hold one."""
+    spelling = next((text for text in map(normalize_text, answers) if text in ("gray", "grey")), "gray")
+    return [spelling if color == "gray" else color for color in COLORS]
+
+
 def _same_text(prediction: str, answers: Answers, candidates: Candidates, tolerance: float) -> bool:
     return matches_text(prediction, answers)
 
@@ -207,6 +217,7 @@ def _same_color(prediction: str, answers: Answers, candidates: Candidates, toler
 
 
 def _american(text: str) -> str:
+    """Normalized, with "grey" as in `COLORS`."""
     return re.sub(r"\bgrey", "gray", normalize_text(text))
 
 
@@ -222,7 +233,7 @@ for _question_type in (
     QuestionType(
         "color",
         infers=_infers_color,
-        candidates=lambda question, answers: list(COLORS),
+        candidates=_color_candidates,
         matches=_same_color,
         answer_grammar=_candidates_of_record,
         scored=True,
