@@ -1,4 +1,4 @@
-"""Builds the untrained `models/tiny-vqa-base`: tokenizer, chat template, image processor, random projector and LLM.
+"""Build the untrained `models/tiny-vqa-base`: tokenizer, template, image processor, random projector, LLM.
 
     python models/build_base.py models/tiny-vqa-base        # then pretrain: configs/base/pretrain.yaml
 
@@ -55,23 +55,25 @@ CHAT_TEMPLATE = (
 
 ONSETS = "b c ch d đ g gh gi h k kh l m n ng ngh nh p ph qu r s t th tr v x".split() + [""]
 RIMES = (
-    "a ac ach ai am an ang anh ao ap at au ay ăc ăm ăn ăng ăp ăt âc âm ân âng âp ât âu ây e ec em en eng eo ep et "
-    "ê êch êm ên ênh êp êt êu i ia ich iêc iêm iên iêng iêp iêt iêu im in inh ip it iu o oa oac oai oan oang oanh "
-    "oat oay oc oe oi om on ong op ot ô ôc ôi ôm ôn ông ôp ôt ơ ơi ơm ơn ơp ơt u ua uân uât uây uc uê ui um un "
-    "ung uôc uôi uôm uôn uông uôt up ut uy uyên uyêt ư ưa ưc ưi ưng ươc ươi ươm ươn ương ươp ươt ưt ưu y yêm yên yêu"
+    "a ac ach ai am an ang anh ao ap at au ay ăc ăm ăn ăng ăp ăt âc âm ân âng âp ât âu ây e ec em en eng "
+    "eo ep et ê êch êm ên ênh êp êt êu i ia ich iêc iêm iên iêng iêp iêt iêu im in inh ip it iu o oa oac "
+    "oai oan oang oanh oat oay oc oe oi om on ong op ot ô ôc ôi ôm ôn ông ôp ôt ơ ơi ơm ơn ơp ơt u ua uân "
+    "uât uây uc uê ui um un ung uôc uôi uôm uôn uông uôt up ut uy uyên uyêt ư ưa ưc ưi ưng ươc ươi ươm "
+    "ươn ương ươp ươt ưt ưu y yêm yên yêu"
 ).split()
 TONES = ["", "\u0300", "\u0301", "\u0309", "\u0303", "\u0323"]
 VOWELS = "aăâeêioôơuưy"
 # Words of the domains ahead, so that documents and radiology do not fall apart into letters.
 DOMAIN_WORDS = """
-the of and to in is that for it as was with be by on not this are or his from at which but have an had they you were
-their one all we can her has there been if more when will would who so no total subtotal tax date invoice receipt number
-amount price quantity item name address company customer phone email page form table field value signed due paid balance
-account order code unit cash change discount service payment report patient image scan lung liver kidney heart brain
-left right upper lower normal abnormal nodule mass lesion polyp tumor fracture effusion organ modality x-ray ct mri axial
-coronal sagittal chest abdomen head instrument forceps scissors grasper scalpel tissue question answer document title
-author year month day time city country street road first last before after above below between none other document
-settings button menu dialog window enable disable save cancel open close user password search results dashboard
+the of and to in is that for it as was with be by on not this are or his from at which but have an had they
+you were their one all we can her has there been if more when will would who so no total subtotal tax date
+invoice receipt number amount price quantity item name address company customer phone email page form table
+field value signed due paid balance account order code unit cash change discount service payment report
+patient image scan lung liver kidney heart brain left right upper lower normal abnormal nodule mass lesion
+polyp tumor fracture effusion organ modality x-ray ct mri axial coronal sagittal chest abdomen head
+instrument forceps scissors grasper scalpel tissue question answer document title author year month day time
+city country street road first last before after above below between none other document settings button
+menu dialog window enable disable save cancel open close user password search results dashboard
 """.split()
 
 
@@ -101,7 +103,9 @@ def corpus(scenes: int = 6000, seed: int = 0) -> Iterator[str]:
         yield " ".join(
             generator.choice([str.lower, str.title, str.upper])(w) for w in generator.sample(DOMAIN_WORDS, 8)
         )
-        yield f"{generator.uniform(0, 1000):.2f} {generator.randrange(100000)} {generator.randrange(300)} px mm cm"
+        amount, code = generator.uniform(0, 1000), generator.randrange(100000)
+        length = generator.randrange(300)
+        yield f"{amount:.2f} {code} {length} px mm cm"
         yield json.dumps({generator.choice(DOMAIN_WORDS): generator.choice(DOMAIN_WORDS)})
 
 

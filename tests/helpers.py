@@ -16,7 +16,7 @@ COLORS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (30, 60, 220), "
 
 
 def write_records(folder: Path, count: int, seed: int = 0) -> Path:
-    """`count` records of several types over images of varied size; every 7th has no image, every 5th has two."""
+    """`count` records of several types, images of varied size; every 7th has no image, every 5th has two."""
     generator = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     rows, scene = [], 0

@@ -73,5 +73,8 @@ def test_tokenizer_does_not_fall_apart_on_vietnamese_and_json():
     tokenizer = AutoProcessor.from_pretrained(BASE).tokenizer
     vietnamese = "Tiếng Việt có thanh điệu và dấu phụ trên nguyên âm"
     assert len(tokenizer(vietnamese)["input_ids"]) <= 3 * len(vietnamese.split())
-    structured = '{"caption": "a red circle", "reasoning": ["There is a red circle."], "boxes": [[1, 2, 3, 4]], "answer": "yes"}'
+    structured = (
+        '{"caption": "a red circle", "reasoning": ["There is a red circle."], '
+        '"boxes": [[1, 2, 3, 4]], "answer": "yes"}'
+    )
     assert len(tokenizer(structured)["input_ids"]) <= 60

@@ -1,4 +1,4 @@
-"""No question template of easy-VQA occurs among the synthetic shapes questions, so its score shows transfer."""
+"""No question template of easy-VQA occurs among the synthetic questions, so its score shows transfer."""
 
 import json
 import re

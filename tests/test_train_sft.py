@@ -74,8 +74,10 @@ def test_trains_what_should_train_and_nothing_frozen(family, tiny, records, tmp_
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_every_shipped_config_passes_a_dry_run(config, records):
-    result = run_script("train_sft.py", "--config", config, "--train_files", records, "--image_root", records.parent,
-                        *(["--validation_file", records] if "validation_file" in config.read_text() else []), "--dry_run")  # fmt: skip
+    arguments = ["--config", config, "--train_files", records, "--image_root", records.parent]
+    if "validation_file" in config.read_text():
+        arguments += ["--validation_file", records]
+    result = run_script("train_sft.py", *arguments, "--dry_run")
     assert result.returncode == 0, result.stderr
     assert "trainable" in result.stdout and "supervised tokens" in result.stdout and "GiB" in result.stdout
 

@@ -110,7 +110,7 @@ class PromptEncoder:
         return "a-system-line" in text
 
     def _find_end_token(self) -> int:
-        """The special token that the chat template puts after an assistant's turn, else the tokenizer's eos."""
+        """The special token the chat template puts after an assistant's turn, else the tokenizer's eos."""
         user = {"role": "user", "content": [{"type": "text", "text": "a-question"}]}
         assistant = {"role": "assistant", "content": [{"type": "text", "text": "an-answer"}]}
         text = self.processor.apply_chat_template([user, assistant], tokenize=False)
@@ -216,8 +216,9 @@ class AnswerCollator:
         max_length: longest row in tokens, prompt and answer together; None: no limit.
 
     Attributes:
-        filler: a prompt with an image, added with nothing supervised to batches that have no image. With several
-            processes every one must run the vision tower as often as the others, or they wait for each other.
+        filler: a prompt with an image, added with nothing supervised to batches that have no image. With
+            several processes every one must run the vision tower as often as the others, or they wait for
+            each other.
     """
 
     def __init__(

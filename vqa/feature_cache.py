@@ -180,7 +180,10 @@ def _write_shard(directory, index, model, encoder, keys, paths, batch_size, bar)
 
 @torch.no_grad()
 def tower_features(model: nn.Module, encoder: "PromptEncoder", prompts: list) -> list[torch.Tensor]:
-    """Each image's input to the connector, on the CPU: (1, patches, width), (tiles, patches, width) or (patches, width)."""
+    """Each image's input to the connector, on the CPU.
+
+    Shape of each: (1, patches, width), (tiles, patches, width) or (patches, width).
+    """
     inner = inner_model(model)
     connectors = _connectors(inner)
     captured: list[torch.Tensor] = []
@@ -235,7 +238,7 @@ def _undo_windows(visual: nn.Module, features: torch.Tensor, grid_thw: torch.Ten
 
 
 def replay_features(model: nn.Module) -> None:
-    """From now on `pixel_values` holds cached features: only the connector runs. Weights stay where they are."""
+    """From now on `pixel_values` holds cached features: only the connector runs. Weights stay in place."""
     inner = inner_model(model)
     _connectors(inner)
     inner.get_image_features = MethodType(_replay, inner)

@@ -196,7 +196,7 @@ def inner_model(model: nn.Module) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Parameters per part: `{part: {"total": n, "trainable": m}}`; 4-bit weights count as what they stand for."""
+    """Parameters by part: `{part: {"total": n, "trainable": m}}`; 4-bit weights count as what they encode."""
     family = family_of(model.config)
     counts = {part: {"total": 0, "trainable": 0} for part in PARTS}
     for name, parameter in model.named_parameters():

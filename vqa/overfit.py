@@ -35,7 +35,8 @@ def overfit_sample(train, count: int, seed: int):
     for answered in by_question.values():
         groups = list(answered.values())
         if len(groups) > 1:
-            # As many of each answer as the rarest has, so that no answer is a good guess; at most 8 a question.
+            # As many of each answer as the rarest has, so that no answer is a good guess; at most 8 for each
+            # question.
             each = max(1, min(min(len(group) for group in groups), 8 // len(groups)))
             chosen += [index for group in groups for index in group[:each]]
         if len(chosen) >= count:
@@ -46,7 +47,7 @@ def overfit_sample(train, count: int, seed: int):
 
 
 def configure_overfit(args: Any, count: int) -> None:
-    """Turn training arguments into those of the check: a constant high rate, at most 200 steps, nothing saved."""
+    """Turn training arguments into the check's: a constant high rate, at most 200 steps, nothing saved."""
     args.per_device_train_batch_size = min(args.per_device_train_batch_size, count)
     args.gradient_accumulation_steps = 1
     args.learning_rate = args.sanity_learning_rate
@@ -113,12 +114,14 @@ class Verdict:
 
     def text(self, steps: int) -> str:
         """The verdict in words."""
+        uniform_loss = f"ln({self.vocabulary:,}) = {math.log(self.vocabulary):.2f}"
+        wanted = f"at least {NEEDED_ACCURACY:.0%} wanted"
+        drop = f"must drop by {NEEDED_DROP:.0%}; best guess without images {self.guess_accuracy:.1%}"
         lines = [
             f"\nOverfit check: {'PASSED' if self.passed else 'FAILED'} after {steps} steps",
-            f"  loss            {self.loss:.4f} of ln({self.vocabulary:,}) = {math.log(self.vocabulary):.2f}: {self.loss_grade}",
-            f"  accuracy        {self.accuracy:.1%} of real predictions (at least {NEEDED_ACCURACY:.0%} wanted)",
-            f"  images blanked  {self.blank_accuracy:.1%} (must drop by {NEEDED_DROP:.0%}; best guess without images "
-            f"{self.guess_accuracy:.1%})",
+            f"  loss            {self.loss:.4f} of {uniform_loss}: {self.loss_grade}",
+            f"  accuracy        {self.accuracy:.1%} of real predictions ({wanted})",
+            f"  images blanked  {self.blank_accuracy:.1%} ({drop})",
         ]
         if not self.images_needed:
             lines.append(

@@ -1,4 +1,4 @@
-"""The plan of a training run, printed before it starts: what trains, the derived numbers, the memory it takes."""
+"""The plan of a training run, printed before it starts: what trains, derived numbers, memory needed."""
 
 import math
 import os
@@ -70,8 +70,8 @@ def estimate_memory(
 ) -> dict[str, float]:
     """Bytes of weights, gradients, AdamW's two moments, and activations, on one device and unsharded.
 
-    Activations of a transformer layer: about 34 bytes a token and hidden unit in 16 bits with an attention that
-    keeps no score matrix; with recomputation 2 (Korthikanti et al. 2022, arXiv:2205.05198, equation 2).
+    Activations of a transformer layer: about 34 bytes a token and hidden unit in 16 bits with an attention
+    that keeps no score matrix; with recomputation 2 (Korthikanti et al. 2022, arXiv:2205.05198, equation 2).
     """
     total = sum(part["total"] for part in counts.values())
     trainable = sum(part["trainable"] for part in counts.values())
@@ -130,8 +130,8 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     numbers.add_row("answer style", f"{args.answer_style}, boxes in {args.box_format}")
     numbers.add_row(
         "global batch",
-        f"{batch} = {args.per_device_train_batch_size} a device x {args.gradient_accumulation_steps} accumulated "
-        f"x {args.world_size} processes",
+        f"{batch} = {args.per_device_train_batch_size} a device "
+        f"x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes",
     )
     numbers.add_row("steps", f"{steps:,} an epoch, {planned:,} in all ({epochs})")
     numbers.add_row("learning rates", learning_rates(args, counts))

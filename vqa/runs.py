@@ -20,7 +20,8 @@ from vqa.files import sha256_file, write_json
 RUN_FILE = "run.json"
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "torch torchvision transformers trl peft accelerate datasets tokenizers safetensors deepspeed bitsandbytes xgrammar"
+    "torch torchvision transformers trl peft accelerate datasets tokenizers safetensors "
+    "deepspeed bitsandbytes xgrammar"
 ).split()
 SECRET_WORDS = ("token", "secret", "password", "api_key")
 

@@ -1,4 +1,4 @@
-"""What training scripts share: the order of records, per-part learning rates, and the check of the first batch."""
+"""What training scripts share: the order of records, learning rates by part, the check of the first batch."""
 
 import math
 import os
@@ -66,7 +66,7 @@ class EpochSampler(Sampler[int]):
     def _draw(self, generator: torch.Generator) -> list[int]:
         if self.repeats is None:
             return torch.randperm(self.size, generator=generator).tolist()
-        # Systematic sampling: one uniform offset, exactly `size` draws, each record floor(w) or ceil(w) times.
+        # Systematic sampling: one uniform offset, `size` draws, each record floor(w) or ceil(w) times.
         ticks = torch.arange(self.size) + torch.rand(1, generator=generator, dtype=torch.float64)
         order = torch.randperm(self.size, generator=generator)
         drawn = order[torch.searchsorted(self.repeats[order].cumsum(0), ticks).clamp(max=self.size - 1)]
@@ -123,7 +123,8 @@ def record_weights(
         unknown = sorted(set(given) - found)
         if unknown:
             raise UserError(
-                f"--{option}_weights: no record has the {option} '{unknown[0]}'; found: {', '.join(sorted(found))}"
+                f"--{option}_weights: no record has the {option} '{unknown[0]}'; "
+                f"found: {', '.join(sorted(found))}"
             )
     weights = [
         source_weights.get(source, 1.0) * type_weights.get(kind, 1.0)
@@ -202,7 +203,7 @@ def split_by_part(
 
 
 def supervised_example(collator: AnswerCollator, record: dict[str, Any]) -> str:
-    """One training row decoded, its supervised part between >>> and <<<; runs of a repeated token are shortened."""
+    """One training row decoded, its supervised part between >>> and <<<; runs of one token are shortened."""
     batch = collator([record])
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     tokenizer = collator.encoder.tokenizer
@@ -250,9 +251,10 @@ def check_supervision(collator: AnswerCollator, records: list[dict[str, Any]]) -
         sizes = encoder.encode([record], style)[0].resized_sizes
         expected = encoder.answer_ids(build_answer(record, style, collator.box_format, sizes))
         if supervised != expected:
+            decode = encoder.tokenizer.decode
             raise UserError(
-                f"record {record['id']}: supervised tokens decode to {encoder.tokenizer.decode(supervised)!r}, "
-                f"not to the answer {encoder.tokenizer.decode(expected)!r}"
+                f"record {record['id']}: supervised tokens decode to {decode(supervised)!r}, "
+                f"not to the answer {decode(expected)!r}"
             )
 
 
