@@ -90,7 +90,7 @@ class _GrammarMask(LogitsProcessor):
                 xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)) if grammar else None
                 for grammar in grammars
             ]
-        forbidden = [] if free else sorted(set(encoder.tokenizer.all_special_ids) - end_tokens)
+        forbidden = set() if free else _special_tokens(encoder.tokenizer) - end_tokens
         self.forbidden = torch.tensor([index for index in forbidden if index < vocabulary], dtype=torch.long)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -116,6 +116,12 @@ class _GrammarMask(LogitsProcessor):
             if matcher is not None and not matcher.accept_token(token):
                 raise RuntimeError(f"token {token} is outside the grammar that chose it")
         return masked
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    # `all_special_ids` names only those with a role (eos, pad, ...), not every image placeholder.
+    marked = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return marked | set(tokenizer.all_special_ids)
 
 
 @lru_cache(maxsize=4)
