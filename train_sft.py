@@ -25,7 +25,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
-from vqa.cli import is_main_process, parse_arguments, run
+from vqa.cli import is_main_process, option, parse_arguments, run
 from vqa.collators import IGNORED, AnswerCollator, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
@@ -57,13 +57,6 @@ from vqa.training import (
     supervised_example,
     text_lengths,
 )
-
-
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with its line of help."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -206,31 +199,21 @@ class VQASFTTrainer(SFTTrainer):
         An answer is a few tokens behind hundreds of prompt and image tokens; TRL's fused head runs over all
         of them. Long answers over a large vocabulary still take that head, which never builds the logits.
         """
-        columns = (inputs["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
-        if not len(columns):
-            columns = columns.new_zeros(1)
-        logits_size = (
-            inputs["labels"].shape[0] * len(columns) * self.model.config.get_text_config().vocab_size
-        )
-        too_many = torch.tensor([logits_size > self.args.max_logits], device=columns.device)
+        columns = supervised_columns(inputs["labels"])
+        vocabulary = self.model.config.get_text_config().vocab_size
+        too_many = inputs["labels"].shape[0] * len(columns) * vocabulary > self.args.max_logits
         # All processes take the same way: the two gather different numbers.
-        if return_outputs or self.accelerator.gather(too_many).any():
+        if return_outputs or self.accelerator.gather(torch.tensor([too_many], device=columns.device)).any():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"][:, columns + 1]
-        outputs = model(
-            **{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=columns
-        )
-        supervised = labels != IGNORED
-        logits, targets = outputs.logits[supervised].float(), labels[supervised]
-        count = max(len(targets), 1) if num_items_in_batch is None else num_items_in_batch
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
+        loss, right, count = supervised_loss(model, inputs, columns)
+        totals = self.accelerator.reduce(torch.stack([right, count])).tolist()
         mode = "train" if self.model.training else "eval"
-        right = torch.stack([(logits.argmax(-1) == targets).sum(), supervised.sum()])
-        right, total = self.accelerator.reduce(right).tolist()
-        self._metrics[mode]["mean_token_accuracy"].append(right / max(total, 1))
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes
-        return loss
+        self._metrics[mode]["mean_token_accuracy"].append(totals[0] / max(totals[1], 1))
+        if num_items_in_batch is None:
+            return loss / count.clamp(min=1)
+        # The count is that of every process, and DDP averages their gradients.
+        world = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return loss / num_items_in_batch * world
 
     def answer_accuracy(self, records: list[dict]) -> float:
         """Share of records answered right, decided as `predict.py` decides; every process gets the same number."""
@@ -279,27 +262,6 @@ class VQASFTTrainer(SFTTrainer):
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
         runs.write_run_file(output_dir or self.args.output_dir, self.run_file)
-
-
-class StopWhenLearnt(TrainerCallback):
-    """Ends the overfit check as soon as the loss says that everything is memorised."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        control.should_training_stop |= logs.get("loss", 1.0) < 0.005
-
-
-def sanity_overfit(trainer: VQASFTTrainer, records: list[dict], problem: str | None) -> int:
-    """Train on a few records and say whether the set-up can learn; 0: it can, 1: it cannot."""
-    result = trainer.train()
-    with blank_images(records) as blanked:
-        accuracy, blank_accuracy = trainer.answer_accuracy(records), trainer.answer_accuracy(blanked)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    report = verdict(
-        losses[-1], len(trainer.processing_class.tokenizer), accuracy, blank_accuracy, records, problem
-    )
-    if is_main_process():
-        print(report.text(steps=result.global_step))
-    return 0 if report.passed else 1
 
 
 def main() -> int | None:
@@ -409,9 +371,9 @@ def train_model(model, lora, collator, train, validation, weights, data, model_a
             "seed": args.seed,
         },
     )
-    if args.world_size > 1:
-        with_image = next((record for record in train if record["images"]), None)
-        collator.filler = with_image and collator.encoder.encode([with_image], collator.style.main)[0]
+    # In one process too: else its optimizer skips the tower in a step without images, and several do not.
+    with_image = next((record for record in train if record["images"]), None)
+    collator.filler = with_image and collator.encoder.encode([with_image], collator.style.main)[0]
     callbacks = []
     if args.sanity_overfit is not None:
         train = overfit_sample(train, args.sanity_overfit, args.seed)
