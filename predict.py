@@ -22,7 +22,7 @@ style, box format and pixel limits are those the checkpoint was trained with, un
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from peft import PeftModel
 from tqdm import tqdm
 
 from vqa import runs
-from vqa.cli import parse_arguments, run
+from vqa.cli import option, parse_arguments, run
 from vqa.collators import PromptEncoder
 from vqa.decisions import plan_batches
 from vqa.errors import UserError
@@ -42,24 +42,17 @@ from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.files import sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import DECODINGS, decide
-from vqa.models import load_config, load_model, load_processor, resolve_model_path
-from vqa.prediction_runs import PartialPredictions, check_confidence, model_files, prediction_line
+from vqa.models import load_config, load_model, load_processor
+from vqa.prediction_runs import PartialPredictions, check_confidence, describe, model_files, prediction_line
 from vqa.prompts import BOX_FORMATS, STYLES
 from vqa.questions import QUESTION_TYPES
 from vqa.records import load_dataset
-from vqa.single_question import single_record
+from vqa.single_question import answer_text, single_record
 from vqa.vllm_engine import VllmEngine, check_vllm
 
 ENGINES = ("transformers", "vllm")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 NEEDED_TO_PLAN = ["images", "image_sizes", "question", "question_type", "answer_candidates"]
-
-
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with its line of help."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -135,6 +128,10 @@ class PredictArguments:
 
 def resolve_answers(args: PredictArguments) -> dict[str, Any]:
     """Style, box format, pixel limits and abstaining: as given, else as trained, else by default."""
+    if args.adapter and not (Path(args.adapter) / "adapter_config.json").is_file():
+        raise UserError(
+            f"--adapter {args.adapter}: no adapter_config.json there: not the folder of an adapter"
+        )
     trained = runs.read_run_file(args.adapter or args.model_name_or_path)
     family_format = (
         "pixels" if load_config(args.model_name_or_path).model_type == "qwen2_5_vl" else "norm1000"
@@ -177,7 +174,10 @@ def main() -> None:
     if args.question is not None or missing:
         ask = build_asker(args, answers, state, records)
     if args.question is not None:
-        return print_answer(args, prediction_line(records[0], ask(records)[0]))
+        line = prediction_line(records[0], ask(records)[0])
+        check_confidence([line])
+        print(json.dumps(line, ensure_ascii=False, indent=2) if args.json else answer_text(line))
+        return
 
     # Answers
     partial.open_shard(state.process_index)
@@ -196,7 +196,8 @@ def main() -> None:
     peak_memory = gather_object([runs.peak_memory_bytes()])
     state.wait_for_everyone()
     if state.is_main_process:
-        partial.finish(len(records), manifest(args, answers, state, peak_memory))
+        config = asdict(args) | {"resolved": answers, "processes": state.num_processes}
+        partial.finish(len(records), describe(config, args.records, max(peak_memory)))
         print(f"{args.output_file}: {len(records)} predictions")
 
 
@@ -229,27 +230,12 @@ def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialS
 
 def put_on(model, adapter: str) -> PeftModel:
     """The model with an adapter on it."""
-    if not (Path(resolve_model_path(adapter)) / "adapter_config.json").is_file() and Path(adapter).is_dir():
-        raise UserError(f"--adapter {adapter}: no adapter_config.json there")
     try:
         return PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--adapter {adapter}: does not fit the model: {str(error).splitlines()[0]}"
         ) from error
-
-
-def print_answer(args: PredictArguments, line: dict[str, Any]) -> None:
-    """One prediction for the eye, or as JSON."""
-    check_confidence([line])
-    if args.json:
-        print(json.dumps(line, ensure_ascii=False, indent=2))
-        return
-    sure = "" if line["confidence"] is None else f"   (confidence {line['confidence']:.1%}, {line['qtype']})"
-    print(f"{line['pred'] or '[no answer]'}{sure}")
-    for name in ("caption", "reasoning", "boxes"):
-        if line[name]:
-            print(f"  {name}: {line[name]}")
 
 
 def fingerprint(args: PredictArguments, answers: dict[str, Any]) -> dict[str, Any]:
@@ -259,23 +245,6 @@ def fingerprint(args: PredictArguments, answers: dict[str, Any]) -> dict[str, An
         del given[name]
     files = [model_files(args.model_name_or_path), model_files(args.adapter)]
     return given | answers | {"model files": files, "data": sha256_file(args.records)}
-
-
-def manifest(
-    args: PredictArguments, answers: dict[str, Any], state: PartialState, peak_memory: list[int]
-) -> dict:
-    """What PREDICTIONS.manifest.json says beside the timing."""
-    return {
-        "model": args.model_name_or_path,
-        "adapter": args.adapter,
-        "config": asdict(args) | {"resolved": answers},
-        "data": {args.records: sha256_file(args.records)},
-        "git": runs.git_commit(),
-        "versions": runs.versions(),
-        "hardware": runs.hardware(),
-        "processes": state.num_processes,
-        "peak_memory_bytes": max(peak_memory),
-    }
 
 
 if __name__ == "__main__":

@@ -16,83 +16,35 @@ Look before you train, prove that the set-up can learn, go on after a crash:
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
-from transformers.integrations import is_deepspeed_zero3_enabled
+from peft import PeftModel
+from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
+from vqa.arguments import DataArguments, ModelArguments, build_model, load_records
 from vqa.cli import is_main_process, option, parse_arguments, run
-from vqa.collators import IGNORED, AnswerCollator, PromptEncoder
+from vqa.collators import AnswerCollator, PromptEncoder
 from vqa.errors import UserError
-from vqa.feature_cache import build_feature_cache, replay_features
-from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.feature_cache import image_paths, use_cached_features
 from vqa.inference import decide
-from vqa.models import (
-    build_on_meta,
-    freeze,
-    load_model,
-    load_processor,
-    load_weights,
-    load_with_unsloth,
-    lora_targets,
-    save_merged,
-)
-from vqa.overfit import blank_images, configure_overfit, overfit_sample, verdict
+from vqa.models import load_weights, save_merged
+from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
 from vqa.questions import is_correct
-from vqa.records import load_dataset
 from vqa.training import (
     EpochSampler,
     StyleMix,
     allow_fsdp_on_cpu,
     check_box_format,
     check_supervision,
-    parse_weights,
-    record_weights,
     split_by_part,
     spread,
+    supervised_columns,
     supervised_example,
+    supervised_loss,
     text_lengths,
 )
-
-
-@dataclass
-class DataArguments:
-    """Records to learn from."""
-
-    train_files: list[str] = option([], "record files (JSONL) to train on")
-    validation_file: str | None = option(None, "records to validate on")
-    validation_sample: int = option(256, "how many of them are answered at each evaluation, for accuracy")
-    image_root: str | None = option(
-        None, "folder that image paths start from; default: the manifest's, or the file's"
-    )
-    max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse image files with more pixels")
-    source_weights: list[str] | None = option(None, "sampling weights by source: NAME=NUMBER ...")
-    type_weights: list[str] | None = option(None, "sampling weights by question type: NAME=NUMBER ...")
-
-
-@dataclass
-class ModelArguments:
-    """The model and which of its parts learn."""
-
-    model_name_or_path: str | None = option(
-        None, "hub name or folder of an image-text-to-text model, or of an adapter"
-    )
-    model_dtype: str = option("auto", "auto, float32, bfloat16 or float16")
-    attn_implementation: str = option("sdpa", "attention kernel")
-    backend: str = option("transformers", "transformers, or unsloth (its own environment: docs/scaling.md)")
-    freeze: list[str] = option([], "parts that stay as they are: vision, connector, llm")
-    lora_rank: int = option(0, "rank of LoRA adapters; 0: none, every unfrozen weight trains")
-    lora_alpha: int = option(32, "scale of LoRA's update is alpha / rank")
-    lora_dropout: float = option(0.0, "dropout in front of LoRA")
-    lora_parts: list[str] = option(["llm"], "parts that get adapters: llm, vision, connector")
-    load_in_4bit: bool = option(False, "QLoRA: the language model's weights in NF4")
-    min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
-    max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
-    cache_vision_features: str | None = option(None, "folder to keep a frozen tower's features in")
 
 
 @dataclass
@@ -145,7 +97,7 @@ class VQASFTConfig(SFTConfig):
 
 
 class VQASFTTrainer(SFTTrainer):
-    """`SFTTrainer` fed with records: answer-only labels, weighted epochs, rates by part, accuracy from answers.
+    """`SFTTrainer` fed with records: answer-only loss, weighted epochs, rates by part, accuracy from answers.
 
     Args:
         collator: turns records into batches; loss falls on its labels.
@@ -216,7 +168,7 @@ class VQASFTTrainer(SFTTrainer):
         return loss / num_items_in_batch * world
 
     def answer_accuracy(self, records: list[dict]) -> float:
-        """Share of records answered right, decided as `predict.py` decides; every process gets the same number."""
+        """Share of records answered right, decided as `predict.py` decides; the same on every process."""
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         # Sharded weights are gathered by all processes together, so all must run the same forwards.
         mine = (
@@ -265,123 +217,70 @@ class VQASFTTrainer(SFTTrainer):
 
 
 def main() -> int | None:
-    """Parse, check, plan, train."""
-    data, model_args, args = parse_arguments(DataArguments, ModelArguments, VQASFTConfig, description=__doc__)
-    if not data.train_files or not model_args.model_name_or_path:
+    """Parse, check the data, print the plan, train."""
+    data, names, args = parse_arguments(DataArguments, ModelArguments, VQASFTConfig, description=__doc__)
+    if not data.train_files or not names.model_name_or_path:
         raise UserError("--train_files and --model_name_or_path are needed (or a --config that names them)")
     style = StyleMix(args.answer_style)
     check_box_format(args.box_format)
     set_seed(args.seed)
-
-    # Data: every fault is reported here, before any model is loaded.
     with args.distributed_state.main_process_first():
-        train = load_dataset(data.train_files, data.image_root, data.max_image_pixels)
-        validation = None
-        if data.validation_file:
-            validation = load_dataset([data.validation_file], data.image_root, data.max_image_pixels)
-            validation = validation.select(spread(len(validation), data.validation_sample))
-    weights = record_weights(
-        train["source"],
-        train["question_type"],
-        parse_weights("source_weights", data.source_weights),
-        parse_weights("type_weights", data.type_weights),
-    )
+        train, validation, weights = load_records(data)  # every fault in the data is reported here
 
-    # Model
-    if args.dry_run:
-        model = build_on_meta(model_args.model_name_or_path, args.trust_remote_code)
-        processor = plans.processor_if_local(model_args.model_name_or_path)
-    elif model_args.backend == "unsloth":
-        model, processor = load_with_unsloth(model_args.model_name_or_path, model_args.load_in_4bit)
-    else:
-        processor = load_processor(model_args.model_name_or_path, args.trust_remote_code)
-        model = load_model(
-            model_args.model_name_or_path,
-            dtype=model_args.model_dtype,
-            attn_implementation=model_args.attn_implementation,
-            load_in_4bit=model_args.load_in_4bit,
-            trust_remote_code=args.trust_remote_code,
-        )
-    lora = None
-    if model_args.lora_rank:
-        lora = LoraConfig(
-            r=model_args.lora_rank,
-            lora_alpha=model_args.lora_alpha,
-            lora_dropout=model_args.lora_dropout,
-            target_modules=lora_targets(model, model_args.lora_parts),
-            task_type="CAUSAL_LM",
-        )
-    freeze(model, model_args.freeze)
+    model, processor, lora = build_model(names, args)
     plans.check_trainable(plans.parameter_counts(model, lora))
     collator = None
     if processor is not None:
-        encoder = PromptEncoder(
-            processor,
-            min_pixels=model_args.min_pixels,
-            max_pixels=model_args.max_pixels,
-            image_max_pixels=data.max_image_pixels,
-        )
+        limits = {"min_pixels": names.min_pixels, "max_pixels": names.max_pixels}
+        encoder = PromptEncoder(processor, image_max_pixels=data.max_image_pixels, **limits)
         collator = AnswerCollator(encoder, style, args.box_format, args.max_length)
     if is_main_process():
-        plans.print_plan(model, lora, collator, train, model_args, args)
+        plans.print_plan(model, lora, collator, train, names, args)
     if args.dry_run:
         return 0
-    return train_model(model, lora, collator, train, validation, weights, data, model_args, args)
+    checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
 
-
-def train_model(model, lora, collator, train, validation, weights, data, model_args, args) -> int | None:
-    """The run itself: supervision check, cached features, trainer, checkpoints."""
-    records = [train[index] for index in spread(len(train), 32)]
-    problem = None
+    label_problem = None
+    sample = [train[index] for index in spread(len(train), 32)]
     try:
-        check_supervision(collator, records)
+        check_supervision(collator, sample)
     except UserError as error:
         if args.sanity_overfit is None:
             raise
-        problem = str(error)
+        label_problem = str(error)
     if is_main_process():
-        print(
-            f"\nOne example; the loss falls on the part between >>> and <<<:\n{supervised_example(collator, records[0])}\n"
-        )
-
-    if model_args.cache_vision_features:
-        if "vision" not in model_args.freeze and (lora is None or "vision" in model_args.lora_parts):
-            raise UserError("--cache_vision_features needs a tower that does not change: --freeze vision")
-        if is_deepspeed_zero3_enabled():
-            raise UserError(
-                "--cache_vision_features does not go with ZeRO-3, which shards the tower; use ZeRO-2"
-            )
-        used = [train["images"], validation["images"] if validation else []]
-        paths = sorted({path for column in used for row in column for path in row})
-        with args.distributed_state.main_process_first():
-            collator.encoder.feature_cache = build_feature_cache(
-                model_args.cache_vision_features, model, collator.encoder, paths
-            )
-        replay_features(model)
+        print("\nOne example; the loss falls on the part between >>> and <<<:")
+        print(supervised_example(collator, sample[0]), flush=True)
 
     run_file = runs.describe_run(
-        {"data": asdict(data), "model": asdict(model_args), "training": args.to_sanitized_dict()},
+        {"data": asdict(data), "model": asdict(names), "training": args.to_sanitized_dict()},
         [*data.train_files, *([data.validation_file] if data.validation_file else [])],
         {
-            "answer_style": collator.style.main,
+            "answer_style": style.main,
             "box_format": args.box_format,
-            "min_pixels": model_args.min_pixels,
-            "max_pixels": model_args.max_pixels,
+            **limits,
             "trained_on_unanswerable": not all(train["answerable"]),
             "seed": args.seed,
         },
     )
-    # In one process too: else its optimizer skips the tower in a step without images, and several do not.
-    with_image = next((record for record in train if record["images"]), None)
-    collator.filler = with_image and collator.encoder.encode([with_image], collator.style.main)[0]
-    callbacks = []
+    callbacks, blanked = [], []
     if args.sanity_overfit is not None:
-        train = overfit_sample(train, args.sanity_overfit, args.seed)
-        weights, validation = None, None
+        train, validation, weights = overfit_sample(train, args.sanity_overfit, args.seed), None, None
+        blanked = blank_images(list(train), args.output_dir)
         configure_overfit(args, len(train))
         callbacks = [StopWhenLearnt()]
     elif args.early_stopping_patience:
         callbacks = [EarlyStoppingCallback(args.early_stopping_patience)]
+    if names.cache_vision_features:
+        if "vision" not in names.freeze and (lora is None or "vision" in names.lora_parts):
+            raise UserError("--cache_vision_features needs a tower that does not change: --freeze vision")
+        paths = image_paths(train, validation or [], blanked)
+        with args.distributed_state.main_process_first():
+            use_cached_features(names.cache_vision_features, model, encoder, paths)
+    # In one process too: else its optimizer skips the tower in a step without images, and several do not.
+    with_image = next((record for record in train if record["images"]), None)
+    collator.filler = with_image and encoder.encode([with_image], style.main)[0]
+
     trainer = VQASFTTrainer(
         model=model,
         args=args,
@@ -391,20 +290,19 @@ def train_model(model, lora, collator, train, validation, weights, data, model_a
         validation_records=validation or [],
         train_dataset=train,
         eval_dataset=validation,
-        processing_class=collator.encoder.processor,
+        processing_class=processor,
         peft_config=lora,
         callbacks=callbacks,
     )
     if args.sanity_overfit is not None:
-        return sanity_overfit(trainer, list(train), problem)
+        return run_overfit_check(trainer, list(train), blanked, label_problem)
 
-    checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if is_main_process():
         runs.write_run_file(args.output_dir, run_file | runs.outcome(trainer.state, result.metrics))
         if args.merge_adapter and lora is not None:
-            save_merged(trainer.model, collator.encoder.processor, f"{args.output_dir}/merged")
+            save_merged(trainer.model, processor, f"{args.output_dir}/merged")
             runs.write_run_file(f"{args.output_dir}/merged", run_file)
     return None
 

@@ -17,6 +17,7 @@ def arguments(records, output) -> list[str]:
     return [
         *("--model_name_or_path", str(BASE), "--train_files", str(records), "--freeze", "vision"),
         *("--output_dir", str(output), "--sanity_overfit", "16", "--per_device_train_batch_size", "16"),
+        *("--cache_vision_features", str(output / "features")),
     ]
 
 

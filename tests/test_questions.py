@@ -67,10 +67,10 @@ def test_candidates_of_closed_types():
         ([], "gray"),
         (["red"], "gray"),
         (["gray"], "gray"),
-        (["Grey."], "grey"),
-        (["silver", "grey"], "grey"),
+        (["Grey."], "gray"),
+        (["silver", "grey"], "gray"),
         (["gray", "grey"], "gray"),
-        (["grey", "gray"], "grey"),
+        (["grey", "gray"], "gray"),
     ],
 )
 def test_gray_is_one_candidate_spelled_as_in_the_answers(answers, spelling):

@@ -7,6 +7,7 @@ hash, and refused when one of them changed.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
@@ -18,6 +19,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 from transformers import ProcessorMixin
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import get_vision_window_index
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
@@ -235,6 +237,25 @@ def _undo_windows(visual: nn.Module, features: torch.Tensor, grid_thw: torch.Ten
     )
     groups = features.reshape(-1, visual.spatial_merge_unit, features.shape[-1])
     return groups[torch.argsort(window_index)].reshape(features.shape)
+
+
+def use_cached_features(
+    directory: str | Path, model: nn.Module, encoder: "PromptEncoder", paths: list[str]
+) -> None:
+    """From now on encoder and model work from the features in `directory`, computed here where missing.
+
+    Raises:
+        UserError: stale features, or ZeRO-3, under which one process alone cannot run the tower.
+    """
+    if is_deepspeed_zero3_enabled():
+        raise UserError("--cache_vision_features does not go with ZeRO-3, which shards the tower; use ZeRO-2")
+    encoder.feature_cache = build_feature_cache(directory, model, encoder, paths)
+    replay_features(model)
+
+
+def image_paths(*record_lists: Iterable[dict[str, Any]]) -> list[str]:
+    """Every image that some record names, each once."""
+    return sorted({path for records in record_lists for record in records for path in record["images"]})
 
 
 def replay_features(model: nn.Module) -> None:

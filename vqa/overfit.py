@@ -2,15 +2,13 @@
 
 import math
 import random
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from transformers import TrainerCallback
 
 # Thresholds on the loss are stated for a vocabulary of 150,000, whose uniform guess costs ln(150000) = 11.9.
 REFERENCE_LOSS = math.log(150_000)
@@ -62,20 +60,38 @@ def configure_overfit(args: Any, count: int) -> None:
     args.report_to = []
 
 
-@contextmanager
-def blank_images(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The same records with every image replaced by a grey one of its size."""
-    with tempfile.TemporaryDirectory() as folder:
-        blanked = []
-        for record in records:
-            paths = []
-            for width, height in record["image_sizes"]:
-                path = Path(folder) / f"{width}x{height}.png"
-                if not path.exists():
-                    Image.new("RGB", (width, height), (127, 127, 127)).save(path)
-                paths.append(str(path))
-            blanked.append({**record, "images": paths})
-        yield blanked
+def blank_images(records: list[dict[str, Any]], folder: str | Path) -> list[dict[str, Any]]:
+    """The same records with every image replaced by a grey one of its size, kept in `folder`/blank."""
+    folder = Path(folder) / "blank"
+    folder.mkdir(parents=True, exist_ok=True)
+    blanked = []
+    for record in records:
+        paths = []
+        for width, height in record["image_sizes"]:
+            path = folder / f"{width}x{height}.png"
+            Image.new("RGB", (width, height), (127, 127, 127)).save(path)
+            paths.append(str(path))
+        blanked.append({**record, "images": paths})
+    return blanked
+
+
+class StopWhenLearnt(TrainerCallback):
+    """Ends the overfit check as soon as the loss says that everything is memorised."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        control.should_training_stop |= logs.get("loss", 1.0) < 0.005
+
+
+def run_overfit_check(trainer, records: list[dict], blanked: list[dict], label_problem: str | None) -> int:
+    """Train on a few records and say whether the set-up can learn. Returns 0 if it can, 1 if not."""
+    result = trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    accuracy, blank_accuracy = trainer.answer_accuracy(records), trainer.answer_accuracy(blanked)
+    vocabulary = len(trainer.processing_class.tokenizer)
+    found = verdict(losses[-1], vocabulary, accuracy, blank_accuracy, records, label_problem)
+    if trainer.is_world_process_zero():
+        print(found.text(steps=result.global_step))
+    return 0 if found.passed else 1
 
 
 @dataclass(frozen=True)

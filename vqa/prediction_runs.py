@@ -15,7 +15,7 @@ from typing import IO, Any
 from vqa import runs
 from vqa.decisions import Decision
 from vqa.errors import UserError
-from vqa.files import write_json, write_jsonl
+from vqa.files import sha256_file, write_json, write_jsonl
 
 Line = dict[str, Any]
 FINGERPRINT = "run"
@@ -62,6 +62,26 @@ def model_files(folder: str | None) -> list[list]:
     # The run file is written anew when training ends; it holds results too.
     paths = [path for path in paths if path.name != runs.RUN_FILE]
     return sorted([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths)
+
+
+def describe(config: dict[str, Any], records: str, peak_memory: int) -> dict[str, Any]:
+    """What PREDICTIONS.manifest.json says beside the timing.
+
+    Args:
+        config: the arguments, with what they resolved to; the model and adapter among them.
+        records: the record file.
+        peak_memory: bytes, of the process that took most.
+    """
+    return {
+        "model": config["model_name_or_path"],
+        "adapter": config["adapter"],
+        "config": config,
+        "data": {records: sha256_file(records)},
+        "git": runs.git_commit(),
+        "versions": runs.versions(),
+        "hardware": runs.hardware(),
+        "peak_memory_bytes": peak_memory,
+    }
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqa.answers import UNANSWERABLE, StructuredAnswer, write_structured, write_think
 from vqa.images import boxes_to_text_coordinates
+from vqa.questions import is_correct
 
 SYSTEM_LINES = {
     "short": "Answer with only the final answer.",
@@ -53,7 +54,7 @@ def build_answer(
         box_format: `norm1000`, or `pixels` of the resized image (Qwen2.5-VL).
         resized_sizes: (width, height) of each image as the model sees it; needed for `pixels`.
     """
-    answer = record["answers"][0] if record["answerable"] else UNANSWERABLE
+    answer = _target(record) if record["answerable"] else UNANSWERABLE
     if style in ("short", "transcribe"):
         return answer
     if style == "think":
@@ -66,6 +67,15 @@ def build_answer(
             answer=answer,
         )
     )
+
+
+def _target(record: dict[str, Any]) -> str:
+    """The first accepted answer, of a closed type in the candidates' spelling: what scoring will look for."""
+    answer, candidates = record["answers"][0], record["answer_candidates"] or []
+    if answer in candidates:
+        return answer
+    kind = record["question_type"]
+    return next((text for text in candidates if is_correct(kind, text, [answer], candidates)), answer)
 
 
 def _text_boxes(

@@ -201,12 +201,6 @@ def _free(record: Record) -> None:
     return None
 
 
-def _color_candidates(question: str, answers: Answers) -> list[str]:
-    """The vocabulary with one spelling of gray, the accepted answers' own where they hold one."""
-    spelling = next((text for text in map(normalize_text, answers) if text in ("gray", "grey")), "gray")
-    return [spelling if color == "gray" else color for color in COLORS]
-
-
 def _same_text(prediction: str, answers: Answers, candidates: Candidates, tolerance: float) -> bool:
     return matches_text(prediction, answers)
 
@@ -233,7 +227,7 @@ for _question_type in (
     QuestionType(
         "color",
         infers=_infers_color,
-        candidates=_color_candidates,
+        candidates=lambda question, answers: list(COLORS),
         matches=_same_color,
         answer_grammar=_candidates_of_record,
         scored=True,

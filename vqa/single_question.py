@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem, image_facts
@@ -36,3 +37,10 @@ def single_record(
             raise UserError(f"image {path}: {problem}") from problem
     check_against_images(record, facts)
     return record | {"images": [str(Path(path).resolve()) for path in images]}
+
+
+def answer_text(line: dict[str, Any]) -> str:
+    """A prediction for the eye: the answer, how sure, and what the style puts beside it."""
+    sure = "" if line["confidence"] is None else f"   (confidence {line['confidence']:.1%}, {line['qtype']})"
+    beside = [f"\n  {name}: {line[name]}" for name in ("caption", "reasoning", "boxes") if line[name]]
+    return f"{line['pred'] or '[no answer]'}{sure}{''.join(beside)}"

@@ -202,6 +202,30 @@ def split_by_part(
     optimizer.param_groups = groups
 
 
+def supervised_columns(labels: torch.Tensor) -> torch.Tensor:
+    """Positions whose next token is supervised in some row of (batch, length) labels; never empty."""
+    columns = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+    return columns if len(columns) else columns.new_zeros(1)
+
+
+def supervised_loss(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], columns: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Summed cross-entropy of the supervised tokens, how many were the likeliest one, and how many there are.
+
+    Args:
+        inputs: a batch with `labels` (batch, length).
+        columns: from `supervised_columns`: the positions whose logits are needed.
+    """
+    labels = inputs["labels"][:, columns + 1]
+    prompt = {name: value for name, value in inputs.items() if name != "labels"}
+    logits = model(**prompt, use_cache=False, logits_to_keep=columns).logits
+    supervised = labels != IGNORED
+    logits, targets = logits[supervised].float(), labels[supervised]
+    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    return loss, (logits.argmax(-1) == targets).sum(), supervised.sum()
+
+
 def supervised_example(collator: AnswerCollator, record: dict[str, Any]) -> str:
     """One training row decoded, its supervised part between >>> and <<<; runs of one token are shortened."""
     batch = collator([record])

@@ -1,0 +1,93 @@
+"""Arguments that training scripts share, and what they load by them: records, model, processor, LoRA."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+
+from vqa import plans
+from vqa.cli import option
+from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets
+from vqa.records import load_dataset
+from vqa.training import parse_weights, record_weights, spread
+
+
+@dataclass
+class DataArguments:
+    """Records to learn from."""
+
+    train_files: list[str] = option([], "record files (JSONL) to train on")
+    validation_file: str | None = option(None, "records to validate on")
+    validation_sample: int = option(256, "how many of them are answered at each evaluation, for accuracy")
+    image_root: str | None = option(
+        None, "folder that image paths start from; default: the manifest's, or the file's"
+    )
+    max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse image files with more pixels")
+    source_weights: list[str] | None = option(None, "sampling weights by source: NAME=NUMBER ...")
+    type_weights: list[str] | None = option(None, "sampling weights by question type: NAME=NUMBER ...")
+
+
+@dataclass
+class ModelArguments:
+    """The model and which of its parts learn."""
+
+    model_name_or_path: str | None = option(
+        None, "hub name or folder of an image-text-to-text model, or of an adapter"
+    )
+    model_dtype: str = option("auto", "auto, float32, bfloat16 or float16")
+    attn_implementation: str = option("sdpa", "attention kernel")
+    backend: str = option("transformers", "transformers, or unsloth (its own environment: docs/scaling.md)")
+    freeze: list[str] = option([], "parts that stay as they are: vision, connector, llm")
+    lora_rank: int = option(0, "rank of LoRA adapters; 0: none, every unfrozen weight trains")
+    lora_alpha: int = option(32, "scale of LoRA's update is alpha / rank")
+    lora_dropout: float = option(0.0, "dropout in front of LoRA")
+    lora_parts: list[str] = option(["llm"], "parts that get adapters: llm, vision, connector")
+    load_in_4bit: bool = option(False, "QLoRA: the language model's weights in NF4")
+    min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
+    max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
+    cache_vision_features: str | None = option(None, "folder to keep a frozen tower's features in")
+
+
+def load_records(data: DataArguments) -> tuple[Dataset, Dataset | None, list[float] | None]:
+    """Training records, a sample of the validation records (or None), and sampling weights (or None)."""
+    train = load_dataset(data.train_files, data.image_root, data.max_image_pixels)
+    validation = None
+    if data.validation_file:
+        validation = load_dataset([data.validation_file], data.image_root, data.max_image_pixels)
+        validation = validation.select(spread(len(validation), data.validation_sample))
+    by_source = parse_weights("source_weights", data.source_weights)
+    by_type = parse_weights("type_weights", data.type_weights)
+    return train, validation, record_weights(train["source"], train["question_type"], by_source, by_type)
+
+
+def build_model(
+    names: ModelArguments, args: TrainingArguments
+) -> tuple[PreTrainedModel, ProcessorMixin | None, LoraConfig | None]:
+    """The model, its processor (None in a dry run far from the hub) and the LoRA config (or None)."""
+    if args.dry_run:
+        model = build_on_meta(names.model_name_or_path, args.trust_remote_code)
+        processor = plans.processor_if_local(names.model_name_or_path)
+    elif names.backend == "unsloth":
+        model, processor = load_with_unsloth(names.model_name_or_path, names.load_in_4bit)
+    else:
+        processor = load_processor(names.model_name_or_path, args.trust_remote_code)
+        model = load_model(
+            names.model_name_or_path,
+            dtype=names.model_dtype,
+            attn_implementation=names.attn_implementation,
+            load_in_4bit=names.load_in_4bit,
+            trust_remote_code=args.trust_remote_code,
+        )
+    freeze(model, names.freeze)
+    if not names.lora_rank:
+        return model, processor, None
+    lora = LoraConfig(
+        r=names.lora_rank,
+        lora_alpha=names.lora_alpha,
+        lora_dropout=names.lora_dropout,
+        target_modules=lora_targets(model, names.lora_parts),
+        task_type="CAUSAL_LM",
+    )
+    return model, processor, lora
