@@ -26,6 +26,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from vqa.errors import UserError
 
+ARCHITECTURES = Path(__file__).resolve().parent.parent / "configs/architectures"
 PARTS = ("vision", "connector", "llm")
 
 
@@ -182,8 +183,13 @@ def load_model(
 
 
 def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The architecture without weights (meta device): what a dry run needs to count parameters."""
-    config = load_config(name_or_path, trust_remote_code)
+    """The architecture without weights (meta device): what a dry run needs to count parameters.
+
+    The configs of the models that shipped recipes name lie in `configs/architectures`, so that these recipes
+    can be checked where no hub is in reach.
+    """
+    known = ARCHITECTURES / name_or_path
+    config = load_config(str(known) if known.is_dir() else name_or_path, trust_remote_code)
     family_of(config)
     with init_empty_weights():
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
