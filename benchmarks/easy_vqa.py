@@ -1,9 +1,9 @@
-"""Constrained against free decoding on easy-VQA, for the base model and the fine-tuned one, beside the majority answer.
+"""Constrained against free decoding on easy-VQA: base model, fine-tuned model, and the majority answer.
 
     make quickstart && python benchmarks/easy_vqa.py --limit 2000
 
-Prints a table in Markdown and writes outputs/benchmarks/easy_vqa.json. Each model answers through `predict.py`;
-`valid` is the share of its predictions that are among the candidates of the record.
+Prints a table in Markdown and writes outputs/benchmarks/easy_vqa.json. Each model answers through
+`predict.py`; `valid` is the share of its predictions that are among the candidates of the record.
 """
 
 import json
