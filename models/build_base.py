@@ -193,9 +193,9 @@ def whiten_projector(
 ) -> None:
     """Start the projector on whitened features: random directions after decorrelation to unit variance.
 
-    DINOv2's last layer holds colour in directions of little variance beside large ones that tell shape: linear
-    probes read both, a randomly started projector learns the second only. The whitening is part of the first
-    linear layer's initial weights, so the architecture stays LLaVA's.
+    DINOv2's last layer holds colour in directions of little variance beside large ones that tell shape.
+    Linear probes read both; a randomly started projector learns the second only. The whitening is part of
+    the first linear layer's initial weights, so the architecture stays LLaVA's.
     """
     images = [generate_scene(seed=7, index=index)[0].convert("RGB") for index in range(scenes)]
     patches = []
