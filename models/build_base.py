@@ -187,35 +187,6 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     )
 
 
-@torch.no_grad()
-def whiten_projector(
-    model: LlavaForConditionalGeneration, processor: LlavaProcessor, scenes: int = 400
-) -> None:
-    """Start the projector on whitened features: random directions after decorrelation to unit variance.
-
-    DINOv2's last layer holds colour in directions of little variance beside large ones that tell shape.
-    Linear probes read both; a randomly started projector learns the second only. The whitening is part of
-    the first linear layer's initial weights, so the architecture stays LLaVA's.
-    """
-    images = [generate_scene(seed=7, index=index)[0].convert("RGB") for index in range(scenes)]
-    patches = []
-    for first in range(0, scenes, 50):
-        pixels = processor.image_processor(images[first : first + 50], return_tensors="pt")["pixel_values"]
-        patches.append(model.model.vision_tower(pixels).last_hidden_state[:, 1:].flatten(0, 1))
-    features = torch.cat(patches).double()
-    mean = features.mean(0)
-    variances, directions = torch.linalg.eigh((features - mean).T.cov())
-    whitening = directions @ torch.diag((variances + 1e-3 * variances.mean()).rsqrt()) @ directions.T
-    projector = model.model.multi_modal_projector
-    first, second = projector.linear_1, projector.linear_2
-    generator = torch.Generator().manual_seed(0)
-    mixed = torch.randn(first.weight.shape, generator=generator, dtype=torch.float64) / first.in_features**0.5
-    first.weight.copy_(mixed @ whitening)
-    first.bias.copy_(-(mixed @ whitening) @ mean)
-    second.weight.normal_(std=second.in_features**-0.5, generator=generator)
-    second.bias.zero_()
-
-
 def write_model(model: LlavaForConditionalGeneration, output_dir: Path) -> None:
     """Write config and weights: projector and LLM as float16 in one shard, which git holds.
 
@@ -241,22 +212,14 @@ def write_model(model: LlavaForConditionalGeneration, output_dir: Path) -> None:
 
 def main() -> None:
     """Write the untrained base model, or (with CHECKPOINT) the weights of a pretrained one."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--whiten"]
-    if len(arguments) not in (1, 2):
-        raise UserError("usage: python models/build_base.py OUTPUT_DIR [CHECKPOINT [--whiten]]")
-    output_dir = Path(arguments[0])
-    if len(arguments) == 2:
-        checkpoint = Path(arguments[1])
+    if len(sys.argv) not in (2, 3):
+        raise UserError("usage: python models/build_base.py OUTPUT_DIR [CHECKPOINT]")
+    output_dir = Path(sys.argv[1])
+    if len(sys.argv) == 3:
+        checkpoint = Path(sys.argv[2])
         if not (checkpoint / "config.json").is_file():
             raise UserError(f"{checkpoint}: no checkpoint (config.json) there")
         model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
-        if "--whiten" in sys.argv:
-            # The next stage of pretraining loads this folder, so it is a whole checkpoint.
-            processor = LlavaProcessor.from_pretrained(checkpoint)
-            whiten_projector(model, processor)
-            model.save_pretrained(output_dir)
-            processor.save_pretrained(output_dir)
-            return
     else:
         torch.manual_seed(0)
         tokenizer = build_tokenizer()
