@@ -38,7 +38,7 @@ from vqa.cli import option, parse_arguments, run
 from vqa.collators import PromptEncoder
 from vqa.decisions import plan_batches
 from vqa.errors import UserError
-from vqa.feature_cache import build_feature_cache, replay_features
+from vqa.feature_cache import image_paths, use_cached_features
 from vqa.files import sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import DECODINGS, decide
@@ -221,10 +221,8 @@ def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialS
     if args.adapter:
         model = put_on(model, args.adapter)
     if args.cache_vision_features:
-        paths = sorted({path for row in records for path in row["images"]})
         with state.main_process_first():
-            encoder.feature_cache = build_feature_cache(args.cache_vision_features, model, encoder, paths)
-        replay_features(model)
+            use_cached_features(args.cache_vision_features, model, encoder, image_paths(records))
     return lambda rows: decide(model, encoder, rows, batch_size=args.batch_size, **how)
 
 
