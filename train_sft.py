@@ -213,7 +213,9 @@ class VQASFTTrainer(SFTTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)
-        runs.write_run_file(output_dir or self.args.output_dir, self.run_file)
+        # FSDP and DeepSpeed call this in every process: a late one would overwrite the finished run file.
+        if self.args.should_save:
+            runs.write_run_file(output_dir or self.args.output_dir, self.run_file)
 
 
 def main() -> int | None:
