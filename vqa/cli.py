@@ -66,6 +66,11 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code or 0)
 
 
+def positional_first(argv: Sequence[str], name: str) -> list[str]:
+    """`argv` with a leading value written as the option `--name`, which a config file may give as well."""
+    return [f"--{name}", *argv] if argv and not argv[0].startswith("-") else list(argv)
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """The description as written, and every option's default."""
 

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,8 @@ class RawRow:
         where: file and row for the reader of the rejects.
         record: in the contract's form or a raw one, images relative to the image root; None for a reject.
         reason: why there is no record.
+        filtered: the option that leaves the row out (`language`); such a row is counted, not rejected.
+        repairs: what was mended in the raw row, such as `misspelt answer type`; each kind is counted.
     """
 
     split: str
@@ -42,6 +44,8 @@ class RawRow:
     where: str
     record: dict[str, Any] | None = None
     reason: str = ""
+    filtered: str = ""
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,21 @@ class ConvertOptions:
         splits: keep these only; the rows of others are counted as filtered. Empty: all.
         validation_images: hold out the last so many training images, for sets without a validation split.
         max_pixels: images of more are rejected without being decoded.
+        language: of the questions, `all` or a code such as `en`, for sets in several.
+        level: `line`, `word` or `all`, for handwriting sets that have both.
+        questions: a table of questions, for sets that are folders of images.
+        columns: field of the record -> column of the data set, for `hub`.
+        image_dir: where a converter writes the images that lie in no file of their own.
     """
 
     splits: tuple[str, ...] = ()
     validation_images: int = 0
     max_pixels: int = DEFAULT_MAX_PIXELS
+    language: str = "all"
+    level: str = "all"
+    questions: Path | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    image_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +83,15 @@ class Converter:
         find_input: the user's `--input` (or None) -> the folder to read, which is also the image root.
             Raises UserError when it does not hold the publication.
         rows: reads that folder.
+        writes_images: its images do not lie in files as published (DICOM, Parquet); `rows` writes them into
+            `options.image_dir` and names them `images/NAME`; the record folder becomes the image root.
     """
 
     name: str
     licence: str | None
     find_input: Callable[[Path | None], Path]
     rows: Callable[[Path, ConvertOptions], Iterator[RawRow]]
+    writes_images: bool = False
 
 
 @dataclass
@@ -85,6 +102,7 @@ class _Outcome:
     filtered: Counter = field(default_factory=Counter)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     splits_seen: set[str] = field(default_factory=set)
+    repairs: Counter = field(default_factory=Counter)
 
     def reject(self, row: RawRow, reason: str) -> None:
         self.rejects.append({"where": row.where, "reason": reason, "row": row.row})
@@ -95,7 +113,7 @@ def convert(
 ) -> dict[str, Any]:
     """Write `<split>.jsonl`, `rejects.jsonl` and `manifest.json` and return the manifest.
 
-    Images are not copied: the manifest's `image_root` names the folder that holds them. The files of an
+    Image files are not copied: the manifest's `image_root` names the folder that holds them. The files of an
     earlier conversion in `output_dir` are replaced, and those of its splits that are no longer wanted go.
 
     Raises:
@@ -104,6 +122,8 @@ def convert(
     """
     root = converter.find_input(input_dir)
     earlier = _earlier_files(output_dir)
+    options = replace(options, image_dir=output_dir / "images")
+    image_root = output_dir if converter.writes_images else root
     outcome = _Outcome()
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {}
@@ -114,7 +134,7 @@ def convert(
             delay=PROGRESS_DELAY,
             disable=None,
         )
-        for record in _checked(rows, converter.name, root, options.max_pixels, outcome):
+        for record in _checked(rows, converter.name, image_root, options.max_pixels, outcome):
             split = record["split"]
             if split not in files:
                 files[split] = stack.enter_context(atomic_write(output_dir / f"{split}.jsonl"))
@@ -129,10 +149,10 @@ def convert(
             why = f"; the most frequent reason: {reasons[0][0]}" if reasons else ", it holds none"
             raise UserError(f"{root}: no row became a record{why}")
         written = [f"{split}.jsonl" for split in files]
-        image_root = portable_root(root, output_dir)
+        portable = portable_root(image_root, output_dir)
         # Should the run be killed before the manifest is written, the files are known as a conversion's.
         ours = dict.fromkeys([*written, *(path.name for path in earlier)], {})
-        write_json(output_dir / MANIFEST_FILE, {"image_root": image_root, "files": ours})
+        write_json(output_dir / MANIFEST_FILE, {"image_root": portable, "files": ours})
     for path in earlier:
         if path.name not in written:
             path.unlink()
@@ -142,8 +162,9 @@ def convert(
         filtered=dict(outcome.filtered),
         rejects=outcome.rejects,
         files=written,
-        image_root=image_root,
+        image_root=portable,
         licence=converter.licence,
+        details={"repairs": dict(sorted(outcome.repairs.items()))} if outcome.repairs else None,
     )
 
 
@@ -153,9 +174,12 @@ def _wanted(rows: Iterable[RawRow], splits: tuple[str, ...], outcome: _Outcome) 
         outcome.splits_seen.add(row.split)
         if splits and row.split not in splits:
             outcome.filtered["split"] += 1
+        elif row.filtered:
+            outcome.filtered[row.filtered] += 1
         elif row.record is None:
             outcome.reject(row, row.reason)
         else:
+            outcome.repairs.update(row.repairs)
             yield row
 
 
@@ -222,6 +246,8 @@ def portable_root(root: Path, output_dir: Path) -> str:
     moved as a whole; else absolute.
     """
     root, folder, project = root.resolve(), output_dir.resolve(), Path.cwd().resolve()
+    if root == folder:
+        return "."
     if root.is_relative_to(project) and folder.is_relative_to(project):
         return Path(os.path.relpath(root, folder)).as_posix()
     return str(root)

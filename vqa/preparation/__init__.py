@@ -1,0 +1,1 @@
+"""The commands of prepare_data.py, one module each."""
