@@ -18,20 +18,18 @@ Look before you train, prove that the set-up can learn, go on after a crash:
 from dataclasses import asdict, dataclass, field
 
 import torch
-from peft import PeftModel
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
 from vqa.arguments import DataArguments, ModelArguments, build_model, load_records
+from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
 from vqa.collators import AnswerCollator, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
-from vqa.inference import decide
-from vqa.models import load_weights, save_merged
+from vqa.models import save_merged
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
-from vqa.questions import is_correct
 from vqa.training import (
     EpochSampler,
     StyleMix,
@@ -45,6 +43,7 @@ from vqa.training import (
     supervised_loss,
     text_lengths,
 )
+from vqa.validation import answer_accuracy
 
 
 @dataclass
@@ -96,7 +95,7 @@ class VQASFTConfig(SFTConfig):
         allow_fsdp_on_cpu()
 
 
-class VQASFTTrainer(SFTTrainer):
+class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
     """`SFTTrainer` fed with records: answer-only loss, weighted epochs, rates by part, accuracy from answers.
 
     Args:
@@ -168,29 +167,9 @@ class VQASFTTrainer(SFTTrainer):
         return loss / num_items_in_batch * world
 
     def answer_accuracy(self, records: list[dict]) -> float:
-        """Share of records answered right, decided as `predict.py` decides; the same on every process."""
+        """Share of records answered right, decided as `predict.py` decides."""
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        # Sharded weights are gathered by all processes together, so all must run the same forwards.
-        mine = (
-            records if sharded else records[self.accelerator.process_index :: self.accelerator.num_processes]
-        )
-        self.model.eval()
-        decisions = decide(
-            self.model,
-            self.collator.encoder,
-            mine,
-            self.collator.style.main,
-            box_format=self.collator.box_format,
-        )
-        right = sum(
-            is_correct(
-                r["question_type"], d.answer, r["answers"], r["answer_candidates"], answerable=r["answerable"]
-            )
-            for r, d in zip(mine, decisions, strict=True)
-        )
-        totals = torch.tensor([right, len(mine)], device=self.accelerator.device, dtype=torch.float64)
-        right, count = (totals if sharded else self.accelerator.reduce(totals)).tolist()
-        return right / count
+        return answer_accuracy(self.model, self.collator, records, self.accelerator, sharded)
 
     # `on_evaluate` fires inside `Trainer.evaluate`, so the number that picks the best checkpoint joins here.
     def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
@@ -198,24 +177,6 @@ class VQASFTTrainer(SFTTrainer):
         if self.validation_records:
             output.metrics[f"{metric_key_prefix}_accuracy"] = self.answer_accuracy(self.validation_records)
         return output
-
-    # transformers saves a model under its hub's parameter names but resumes by plain `load_state_dict`, which
-    # skips every renamed weight with a mere warning; `from_pretrained` knows both names.
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_weights(self.model, resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return super()._load_best_model()
-        load_weights(self.model, self.state.best_model_checkpoint)
-
-    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
-        super()._save(output_dir, state_dict)
-        # FSDP and DeepSpeed call this in every process: a late one would overwrite the finished run file.
-        if self.args.should_save:
-            runs.write_run_file(output_dir or self.args.output_dir, self.run_file)
 
 
 def main() -> int | None:

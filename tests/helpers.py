@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from vqa.collators import IGNORED, AnswerCollator
 from vqa.synthesis.shapes import generate_scene
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,3 +79,19 @@ def run_script(
         text=True,
         timeout=timeout,
     )
+
+
+class ShiftedLabels(AnswerCollator):
+    """A classic fault: every label stands one place too late."""
+
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        return batch | {"labels": batch["labels"].roll(1, dims=1)}
+
+
+class UnmaskedPrompts(AnswerCollator):
+    """A classic fault: the loss falls on prompt and image tokens too."""
+
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        return batch | {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)}

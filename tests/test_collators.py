@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from qwen_vl_utils.vision_process import smart_resize
 
-from tests.helpers import write_records
+from tests.helpers import ShiftedLabels, UnmaskedPrompts, write_records
 from vqa.collators import IGNORED, AnswerCollator, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
@@ -155,18 +155,6 @@ def test_example_shows_the_supervised_part(records):
         "image_sizes": records[0]["image_sizes"] * 2
     }
     assert supervised_example(collator, doubled).count("<|vision_start|>") == 2
-
-
-class ShiftedLabels(AnswerCollator):
-    def __call__(self, rows):
-        batch = super().__call__(rows)
-        return batch | {"labels": batch["labels"].roll(1, dims=1)}
-
-
-class UnmaskedPrompts(AnswerCollator):
-    def __call__(self, rows):
-        batch = super().__call__(rows)
-        return batch | {"labels": batch["input_ids"].clone()}
 
 
 class NothingSupervised(AnswerCollator):

@@ -1,10 +1,9 @@
 """The overfit check passes on a sound set-up and fails on the three classic faults."""
 
 import pytest
-import torch
 
 import train_sft
-from tests.helpers import ROOT, run_script, write_color_records
+from tests.helpers import ROOT, ShiftedLabels, UnmaskedPrompts, run_script, write_color_records
 from vqa.collators import AnswerCollator
 from vqa.overfit import overfit_sample, verdict
 from vqa.records import load_dataset
@@ -27,18 +26,6 @@ def test_sound_set_up_passes(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Overfit check: PASSED" in result.stdout
     assert not (tmp_path / "out/model.safetensors").exists()
-
-
-class ShiftedLabels(AnswerCollator):
-    def __call__(self, rows):
-        batch = super().__call__(rows)
-        return batch | {"labels": batch["labels"].roll(1, dims=1)}
-
-
-class UnmaskedPrompts(AnswerCollator):
-    def __call__(self, rows):
-        batch = super().__call__(rows)
-        return batch | {"labels": torch.where(batch["attention_mask"] == 1, batch["input_ids"], -100)}
 
 
 class SwappedImages(AnswerCollator):
