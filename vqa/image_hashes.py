@@ -1,0 +1,190 @@
+"""Which images are the same, byte for byte or to the eye: shared by split, dedup and validate.
+
+A 64-bit pHash finds the candidates: signs of the lowest DCT coefficients of a 32x32 grey thumbnail, as in
+https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html. It is blind to colour and to
+what is small, so a pair counts only when coarse thumbnails agree as well: a red circle is
+not the duplicate of a blue one. Scaling, compression and a change of brightness are seen through; crops and
+rotations are not. Two pages that differ in a few letters of the same length still look the same.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm.auto import tqdm
+
+from vqa.errors import UserError
+from vqa.files import sha256_file
+from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem, open_image
+
+Key = TypeVar("Key", bound=Hashable)
+
+BITS = 64
+# Two images are near-duplicates when at most so many bits of their pHashes differ ...
+MAX_DISTANCE = 8
+# ... and thumbnails, brought to the same brightness, differ nowhere by more than so many of 255 levels: in
+# grey (16x16) and, since JPEG blurs colour, less strictly in red, green and blue (8x8).
+MAX_GREY_DIFFERENCE, MAX_COLOUR_DIFFERENCE = 14, 24
+# The hash of an image that is blank or nearly so, whose pHash would be noise: near to nothing.
+BLANK = 0
+# A 32x32 grey thumbnail that varies by less than so many levels (standard deviation) is blank.
+BLANK_DEVIATION = 2.0
+_GREY_SIDE, _COLOUR_SIDE = 16, 8
+_GREY_BYTES = _GREY_SIDE**2
+_BYTES = _GREY_BYTES + 3 * _COLOUR_SIDE**2
+_ROWS_AT_ONCE = 256
+
+
+def perceptual_hash(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+    """What an image looks like, as one integer for `near_duplicate_groups`; `BLANK` for a blank image.
+
+    Its low 64 bits are the pHash (`hash_text` shows them), the bits above are two thumbnails.
+
+    Raises:
+        ImageProblem: as `vqa.images.open_image`.
+    """
+    image = open_image(path, max_pixels)
+    grey_image = image.convert("L")
+    grey = np.asarray(grey_image.resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    if grey.std() < BLANK_DEVIATION:
+        return BLANK
+    lowest = dctn(grey.astype(np.float64))[:8, :8]
+    bits = np.packbits(lowest > np.median(lowest)).tobytes()
+    thumbnails = [
+        np.asarray(whole.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)).tobytes()
+        for whole, side in ((grey_image, _GREY_SIDE), (image, _COLOUR_SIDE))
+    ]
+    return int.from_bytes(b"".join([*thumbnails, bits]), "big")
+
+
+def hash_text(phash: int) -> str:
+    """The pHash of a `perceptual_hash` as 16 hex digits, for reports."""
+    return f"{phash & (1 << BITS) - 1:016x}"
+
+
+def hamming_distance(first: int, second: int) -> int:
+    """How many of the 64 bits of two pHashes differ."""
+    return ((first ^ second) & (1 << BITS) - 1).bit_count()
+
+
+def hash_images(
+    paths: Iterable[str], num_proc: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> dict[str, tuple[str, int]]:
+    """sha256 of the bytes and `perceptual_hash` of each distinct image, in the order given.
+
+    `num_proc` threads: decoding happens outside of Python's lock.
+
+    Raises:
+        UserError: an image cannot be read; the message names it.
+    """
+    distinct = list(dict.fromkeys(paths))
+
+    def look(path: str) -> tuple[str, int]:
+        try:
+            return sha256_file(path), perceptual_hash(path, max_pixels)
+        except ImageProblem as problem:
+            raise UserError(f"{path}: {problem}") from problem
+
+    with ThreadPoolExecutor(max_workers=max(1, num_proc)) as threads:
+        results = threads.map(look, distinct)
+        bar = tqdm(results, desc="Hashing images", unit=" images", total=len(distinct), delay=2, disable=None)
+        return dict(zip(distinct, bar, strict=True))
+
+
+def near_duplicate_groups(hashes: Mapping[Key, int], max_distance: int = MAX_DISTANCE) -> list[list[Key]]:
+    """Groups of two and more keys whose images look the same, in the order of the mapping.
+
+    A group is connected: each member is near to another one, not to all. Blank images are in no group.
+
+    Args:
+        hashes: key -> `perceptual_hash`.
+        max_distance: bits of the pHash that may differ, 0 to 20.
+    """
+    keys = [key for key, value in hashes.items() if value != BLANK]
+    values = [hashes[key] for key in keys]
+    # Equal hashes are one node, so that a thousand copies do not make a million pairs.
+    nodes = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    owner = _components(list(nodes), max_distance)
+    groups: dict[int, list[Key]] = {}
+    for key, value in zip(keys, values, strict=True):
+        groups.setdefault(owner[nodes[value]], []).append(key)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def image_groups(hashes: Mapping[Key, tuple[str, int]], max_distance: int = MAX_DISTANCE) -> list[list[Key]]:
+    """Groups of two and more keys whose images are equal byte for byte or look the same.
+
+    Args:
+        hashes: key -> (sha256, `perceptual_hash`), as `hash_images` returns.
+        max_distance: as in `near_duplicate_groups`.
+    """
+    looks = {sha256: phash for sha256, phash in hashes.values()}
+    first = {sha256: group[0] for group in near_duplicate_groups(looks, max_distance) for sha256 in group}
+    groups: dict[str, list[Key]] = {}
+    for key, (sha256, _) in hashes.items():
+        groups.setdefault(first.get(sha256, sha256), []).append(key)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def looks_alike(first: int, second: int, max_distance: int = MAX_DISTANCE) -> bool:
+    """Whether two `perceptual_hash`es are of near-duplicates."""
+    if BLANK in (first, second):
+        return False
+    return hamming_distance(first, second) <= max_distance and bool(
+        _similar(_thumbnails([first]), _thumbnails([second]))[0]
+    )
+
+
+def _components(values: list[int], max_distance: int) -> list[int]:
+    """The number of the group each value belongs to."""
+    thumbnails = _thumbnails(values)
+    edges: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, int), np.empty(0, int))]
+    for left, right in _near_pairs(values, max_distance):
+        kept = _similar(thumbnails[left], thumbnails[right])
+        edges.append((left[kept], right[kept]))
+    rows, columns = (np.concatenate(side) for side in zip(*edges, strict=True))
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(values), len(values)))
+    return connected_components(graph, directed=False)[1].tolist() if values else []
+
+
+def _near_pairs(values: list[int], max_distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Index pairs whose pHashes differ in at most `max_distance` bits; some come more than once.
+
+    Exact: of `max_distance` + 1 bands of the 64 bits, one at least is equal in such a pair.
+    """
+    hashes = np.array([value & (1 << BITS) - 1 for value in values], dtype=np.uint64)
+    cuts = [BITS * band // (max_distance + 1) for band in range(max_distance + 2)]
+    for low, high in zip(cuts, cuts[1:], strict=False):
+        band = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(np.diff(band[order])) + 1
+        for bucket in np.split(order, starts):
+            for start in range(0, len(bucket) - 1, _ROWS_AT_ONCE):
+                rows, rest = bucket[start : start + _ROWS_AT_ONCE], bucket[start:]
+                distances = np.bitwise_count(hashes[rows][:, None] ^ hashes[rest][None, :])
+                left, right = np.nonzero(np.triu(distances <= max_distance, 1))
+                yield rows[left], rest[right]
+
+
+def _thumbnails(values: list[int]) -> np.ndarray:
+    content = b"".join((value >> BITS).to_bytes(_BYTES, "big") for value in values)
+    return np.frombuffer(content, np.uint8).reshape(len(values), _BYTES)
+
+
+def _similar(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """For each pair of thumbnails, whether they differ nowhere by much but for a common brightness."""
+    verdicts = [np.empty(0, bool)]
+    for start in range(0, len(left), 4096):
+        difference = left[start : start + 4096].astype(np.float32) - right[start : start + 4096]
+        grey, colour = difference[:, :_GREY_BYTES], difference[:, _GREY_BYTES:]
+        brighter = grey.mean(axis=1, keepdims=True)
+        verdicts.append(
+            (np.abs(grey - brighter).max(axis=1) <= MAX_GREY_DIFFERENCE)
+            & (np.abs(colour - brighter).max(axis=1) <= MAX_COLOUR_DIFFERENCE)
+        )
+    return np.concatenate(verdicts)
