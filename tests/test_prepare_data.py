@@ -236,7 +236,8 @@ def test_arguments_from_a_config_file(publication, tmp_path):
 
 
 def test_help_lists_the_commands(tmp_path):
-    assert "commands: convert, synth shapes" in prepare_data("--help", cwd=tmp_path).stdout
+    text = prepare_data("--help", cwd=tmp_path).stdout
+    assert "\n  convert  " in text and "\n  synth shapes  " in text
     assert "--validation_images" in prepare_data("convert", "--help", cwd=tmp_path).stdout
 
 

@@ -29,13 +29,14 @@ class ImageChecker:
     Args:
         root: the folder that image names are relative to and may not leave.
         max_pixels: images of more are refused without being decoded.
+        threads: images checked at a time; decoding and hashing leave the interpreter's lock.
     """
 
-    def __init__(self, root: Path, max_pixels: int) -> None:
+    def __init__(self, root: Path, max_pixels: int, threads: int | None = None) -> None:
         self.root = root
         self.max_pixels = max_pixels
         self.known: dict[str, tuple[str, ImageFacts] | str] = {}  # (absolute path, facts) or the problem
-        self._threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
 
     def close(self) -> None:
         """End the threads."""

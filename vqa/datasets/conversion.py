@@ -61,6 +61,7 @@ class ConvertOptions:
         questions: a table of questions, for sets that are folders of images.
         columns: field of the record -> column of the data set, for `hub`.
         image_dir: where a converter writes the images that lie in no file of their own.
+        num_proc: images checked at a time.
     """
 
     splits: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class ConvertOptions:
     questions: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)
     image_dir: Path | None = None
+    num_proc: int = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def convert(
             delay=PROGRESS_DELAY,
             disable=None,
         )
-        for record in _checked(rows, converter.name, image_root, options.max_pixels, outcome):
+        for record in _checked(rows, converter.name, image_root, options, outcome):
             split = record["split"]
             if split not in files:
                 files[split] = stack.enter_context(atomic_write(output_dir / f"{split}.jsonl"))
@@ -184,10 +186,10 @@ def _wanted(rows: Iterable[RawRow], splits: tuple[str, ...], outcome: _Outcome) 
 
 
 def _checked(
-    rows: Iterable[RawRow], source: str, root: Path, max_pixels: int, outcome: _Outcome
+    rows: Iterable[RawRow], source: str, root: Path, options: ConvertOptions, outcome: _Outcome
 ) -> Iterator[Record]:
     """Complete the rows' records, block by block so that images are looked at in threads."""
-    checker = ImageChecker(root, max_pixels)
+    checker = ImageChecker(root, options.max_pixels, options.num_proc)
     seen: set[tuple[str, str]] = set()
     try:
         for block in _blocks(rows, ROWS_PER_BLOCK):
