@@ -1,0 +1,170 @@
+"""Limit the share of blank images, and the number of questions of a type, in a record folder.
+
+At most three records in ten show a blank image; which ones stay is drawn with the seed:
+    python prepare_data.py balance data/cells --max_blank_ratio 0.3 --output_dir data/cells_balanced
+
+At most 1,000 yes/no questions and 500 of colour; blank images as they are:
+    python prepare_data.py balance data/shapes --max_per_type yes_no=1000 color=500 --output_dir data/capped
+
+An image is blank when less than --blank_ink of its area is ink (vqa/ink.py says what counts as ink): paper of
+any colour, shadows, grain, ruled lines and a scanner's black edge are no ink, a lone digit is. Labels are not
+looked at. A record is blank when all its images are. Only the training split is cut unless --splits names
+others. Order is kept; what is left out is counted in the manifest as filtered, by reason.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tqdm.auto import tqdm
+
+from vqa.cli import option, parse_arguments, positional_first
+from vqa.errors import UserError
+from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem
+from vqa.ink import DEFAULT_BLANK_INK, ink_share
+from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.summary import print_summary
+from vqa.questions import QUESTION_TYPES
+from vqa.record_checks import Record
+
+
+@dataclass
+class BalanceArguments:
+    """Arguments of `balance`."""
+
+    records: str = field(metadata={"help": "record folder or file"})
+    output_dir: str = field(metadata={"help": "record folder to write; images are not copied"})
+    max_blank_ratio: float = option(1.0, "greatest share of records whose images are blank, 0 to 1")
+    blank_ink: float = option(DEFAULT_BLANK_INK, "an image with a smaller share of ink is blank")
+    max_per_type: list[str] = option([], "TYPE=COUNT, greatest number of records of a type, per split")
+    splits: list[str] = option(["train"], "splits to balance; the others are copied as they are")
+    seed: int = option(0, "draws which records stay; the same seed gives the same files")
+    image_root: str | None = option(None, "folder of the images; default: the manifest's")
+    max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
+    num_proc: int = option(1, "threads that look at images; the files do not depend on it")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, drop, write."""
+    argv = positional_first(argv, "records")
+    (args,) = parse_arguments(
+        BalanceArguments, description=__doc__, argv=argv, prog="prepare_data.py balance"
+    )
+    ratio, caps = exact_ratio(args.max_blank_ratio), parse_caps(args.max_per_type)
+    if not 0 <= args.blank_ink <= 1:
+        raise UserError(f"--blank_ink {args.blank_ink}: a share of the area, from 0 to 1")
+    folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
+    check_output_dir(args.output_dir, "balance", folder)
+    unknown = [split for split in args.splits if split not in folder.files]
+    if unknown:
+        raise UserError(f"--splits {unknown[0]}: {args.records} has {', '.join(folder.files)}")
+    paths = [path for split in args.splits for record in folder.files[split] for path in record["images"]]
+    ink = measure_ink(paths if ratio < 1 else [], args.num_proc, args.max_pixels)
+    files, left_out, blanks = dict(folder.files), Counter(), {}
+    for split in args.splits:
+        records = folder.files[split]
+        blank = [is_blank(record, ink, args.blank_ink) for record in records]
+        reasons = choose(records, blank, ratio, caps, f"{args.seed}/{split}")
+        left_out.update(reasons.values())
+        files[split] = [record for index, record in enumerate(records) if index not in reasons]
+        kept = sum(flag for index, flag in enumerate(blank) if index not in reasons)
+        blanks[split] = {"blank_before": sum(blank), "blank": kept, "records": len(files[split])}
+    manifest = write_folder(
+        args.output_dir,
+        files,
+        folder.image_root,
+        command="balance",
+        rows_in=len(folder.records),
+        filtered=dict(sorted(left_out.items())),
+        details={
+            "max_blank_ratio": args.max_blank_ratio,
+            "blank_ink": args.blank_ink,
+            "max_per_type": caps,
+            "seed": args.seed,
+            "splits": blanks,
+        },
+        source=folder,
+    )
+    print_summary(args.output_dir, manifest)
+    for split, row in blanks.items() if ratio < 1 else ():
+        share = row["blank"] / row["records"] if row["records"] else 0
+        print(
+            f"{split}: {row['blank']:,} of {row['records']:,} records are blank ({share:.1%}); "
+            f"{row['blank_before']:,} were"
+        )
+
+
+def exact_ratio(value: float) -> Fraction:
+    """A ratio as it was written: 0.3 is 3/10, not the nearest binary number. Raises UserError."""
+    if not 0 <= value <= 1:
+        raise UserError(f"--max_blank_ratio {value}: a share, from 0 to 1")
+    return Fraction(str(value))
+
+
+def parse_caps(pairs: Iterable[str]) -> dict[str, int]:
+    """`["yes_no=1000"]` -> `{"yes_no": 1000}`. Raises UserError."""
+    caps: dict[str, int] = {}
+    for pair in pairs:
+        name, separator, count = pair.partition("=")
+        if not separator or not count.isdecimal():
+            raise UserError(f"--max_per_type {pair}: expected TYPE=COUNT, such as yes_no=1000")
+        if name not in QUESTION_TYPES:
+            raise UserError(f"--max_per_type {pair}: no such type; types are {', '.join(QUESTION_TYPES)}")
+        if name in caps:
+            raise UserError(f"--max_per_type {pair}: {name} is given twice")
+        caps[name] = int(count)
+    return caps
+
+
+def measure_ink(paths: Iterable[str], num_proc: int, max_pixels: int) -> dict[str, float]:
+    """Share of ink of each distinct image. Raises UserError naming an image that cannot be read."""
+    if num_proc < 1:
+        raise UserError("--num_proc must be at least 1")
+    distinct = list(dict.fromkeys(paths))
+
+    def look(path: str) -> float:
+        try:
+            return ink_share(path, max_pixels)
+        except ImageProblem as problem:
+            raise UserError(f"{path}: {problem}") from problem
+
+    with ThreadPoolExecutor(num_proc) as threads:
+        shares = threads.map(look, distinct)
+        bar = tqdm(shares, desc="Looking for ink", unit=" images", total=len(distinct), delay=2, disable=None)
+        return dict(zip(distinct, bar, strict=True))
+
+
+def is_blank(record: Record, ink: Mapping[str, float], blank_ink: float) -> bool:
+    """Whether a record has images and all are blank. An image that was not measured is not blank."""
+    return bool(record["images"]) and all(ink.get(path, 1.0) < blank_ink for path in record["images"])
+
+
+def blanks_allowed(others: int, blanks: int, ratio: Fraction) -> int:
+    """The greatest number b of blanks with b / (others + b) <= ratio, exactly."""
+    if ratio == 1:
+        return blanks
+    return min(blanks, ratio * others // (1 - ratio))
+
+
+def choose(
+    records: Sequence[Record], blank: Sequence[bool], ratio: Fraction, caps: Mapping[str, int], seed: str
+) -> dict[int, str]:
+    """Which records of a split to leave out: index -> reason, `type TYPE` or `blank`.
+
+    Types are capped first, so that the ratio holds for what is written.
+    """
+    reasons: dict[int, str] = {}
+    for name, cap in caps.items():
+        indices = [index for index, record in enumerate(records) if record["question_type"] == name]
+        reasons |= dict.fromkeys(_draw(indices, len(indices) - cap, f"{seed}/{name}"), f"type {name}")
+    left = [index for index in range(len(records)) if index not in reasons]
+    blanks = [index for index in left if blank[index]]
+    allowed = blanks_allowed(len(left) - len(blanks), len(blanks), ratio)
+    return reasons | dict.fromkeys(_draw(blanks, len(blanks) - allowed, f"{seed}/blank"), "blank")
+
+
+def _draw(indices: list[int], count: int, seed: str) -> list[int]:
+    return random.Random(seed).sample(indices, max(0, count))
