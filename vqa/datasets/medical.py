@@ -1,0 +1,63 @@
+"""SLAKE and VQA-RAD together, from one folder that holds both publications."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from vqa.datasets import slake, vqa_rad
+from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.errors import UserError
+
+_DEPTH = 2
+
+
+def find_input(given: Path | None) -> Path:
+    """The folder that holds both, each in a folder of its own (or both in this one)."""
+    if given is None or not given.is_dir():
+        raise UserError(f"--input {given or ''}: give a folder that holds SLAKE and VQA-RAD")
+    _parts(given)
+    return given
+
+
+def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
+    """Yield SLAKE's rows, then VQA-RAD's; splits of one name become one, `source` tells them apart."""
+    for converter, folder in _parts(root):
+        inside = folder.relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        for row in converter.rows(folder, options):
+            record = row.record
+            if record is not None:
+                images = [prefix + name for name in record["images"]]
+                record = {**record, "images": images, "source": converter.name}
+            yield replace(row, where=prefix + row.where, record=record)
+
+
+def _parts(root: Path) -> list[tuple[Converter, Path]]:
+    found = (
+        (slake.SLAKE, _first(root, slake.is_slake)),
+        (vqa_rad.VQA_RAD, _first(root, lambda folder: bool(vqa_rad.annotation_files(folder)))),
+    )
+    missing = [converter.name for converter, folder in found if folder is None]
+    if missing:
+        raise UserError(
+            f"--input {root}: holds no {' and no '.join(missing)} (its JSON files with their images)"
+        )
+    return [(converter, folder) for converter, folder in found if folder is not None]
+
+
+def _first(root: Path, is_it: Callable[[Path], bool]) -> Path | None:
+    """The first folder that passes, from `root` down two levels; folders of images are not entered."""
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        for folder in level:
+            if is_it(folder):
+                return folder
+        level = [path for folder in level for path in sorted(folder.iterdir()) if _may_hold_json(path)]
+    return None
+
+
+def _may_hold_json(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and path.name not in ("imgs", *vqa_rad.IMAGE_FOLDERS)
+
+
+BOTH = Converter("both", licence="CC-BY-4.0 (SLAKE), CC0-1.0 (VQA-RAD)", find_input=find_input, rows=rows)

@@ -1,0 +1,183 @@
+"""Endoscopy and surgery: Kvasir-VQA, Kvasir-VQA-x1 and EndoVis-18-VQA.
+
+Kvasir-VQA (SimulaMet-HOST/Kvasir-VQA, Gautam et al. 2024): 6,500 images, 58,849 questions. Schema from
+datasets.simula.no/kvasir-vqa, which tells how to save it: `metadata.csv` with source, question, answer,
+img_id and `images/IMG_ID.jpg`. One split, called train here. An answer is yes, no, a number, "none", a
+colour, a place, or several joined by ";". "Not relevant" says that the question does not apply to the image: such a
+question is not answerable, the published word stays in `meta.answer`.
+
+Kvasir-VQA-x1 (SimulaMet/Kvasir-VQA-x1, 2025): files named by split, JSON, JSONL or CSV, with {img_id,
+complexity, question, answer, original, question_class}; also the {messages, images} that its README writes.
+
+EndoVis-18-VQA (Seenivasan et al., MICCAI 2022; schema from lalithjets/Surgical_VQA): `seq_N/left_frames/
+frame000.png` and `seq_N/vqa/{Classification,Sentence}/frame000_QA.txt`, a line each `question|answer`;
+sequences 1, 5 and 16 are validation. `vqla/label/*.txt` of Surgical-VQLA (longbai1006/Surgical-VQLAPlus) has
+a third part, `x1, y1, x2, y2`, counted from 1: it becomes the evidence box.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.raw_json import files_inside, parse_json, read_lines
+from vqa.datasets.row_values import answer_text, folder_of_images, published_rows, split_files
+from vqa.errors import UserError
+from vqa.raw_forms import RowProblem
+
+# Options as the paper lists them, for questions with one choice; "none" where the image has no polyp.
+KVASIR_CHOICES = {
+    "what type of procedure is the image taken from?": ["capsule endoscopy", "colonoscopy", "gastroscopy"],
+    "what type of polyp is present?": ["paris ip", "paris iia", "paris is", "none"],
+    "what is the size of the polyp?": ["<5mm", "5-10mm", "11-20mm", ">20mm", "none"],
+}
+NOT_RELEVANT = "not relevant"
+PLACES = ["left-top", "right-top", "left-bottom", "right-bottom"]
+STATES = [
+    "Idle", "Grasping", "Retraction", "Tissue_Manipulation", "Tool_Manipulation", "Cutting", "Cauterization",
+    "Suction", "Looping", "Suturing", "Clipping", "Staple", "Ultrasound_Sensing",
+]  # fmt: skip
+VALIDATION_SEQUENCES = (1, 5, 16)
+QA_FOLDERS = ("vqa/Classification", "vqa/Sentence", "vqla/label")
+FRAME_FOLDERS = ("left_frames", "left_fr", "images")
+_X1_FORMS = (".json", ".jsonl", ".csv")
+
+
+def find_kvasir(given: Path | None) -> Path:
+    """The folder with `metadata.csv`, or with the train and test files of x1."""
+    if given is None or not given.is_dir():
+        raise UserError(
+            f"--input {given or ''}: give the folder of Kvasir-VQA, with metadata.csv and images/"
+        )
+    if not _kvasir_files(given):
+        raise UserError(f"--input {given}: not Kvasir-VQA: no metadata.csv, and no train or test file of x1")
+    return given
+
+
+def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
+    """Yield the rows of `metadata.csv`, then those of the x1 files."""
+    folder = folder_of_images(root, ("images", "imgs"))
+    for split, path in _kvasir_files(root):
+        form = "" if path.name == "metadata.csv" else "x1/"
+        for index, (where, row) in enumerate(published_rows(path)):
+            if isinstance(row, RowProblem):
+                yield RawRow(split, None, where, reason=str(row))
+                continue
+            row = {name: value for name, value in row.items() if name != "image"}  # pixels, in some exports
+            yield _kvasir_record(split, f"kvasir_vqa/{form}{split}/{index:06d}", row, where, folder)
+
+
+def _kvasir_files(root: Path) -> list[tuple[str, Path]]:
+    metadata = root / "metadata.csv"
+    return [("train", metadata)] * metadata.is_file() + split_files(root, _X1_FORMS)
+
+
+def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, folder: str) -> RawRow:
+    image, question, answer = row.get("img_id"), row.get("question"), row.get("answer")
+    if "messages" in row:
+        image, question, answer = _from_messages(row)
+    if not isinstance(image, str) or not image.strip():
+        return RawRow(split, row, where, reason="img_id: expected the image's id")
+    answer, repairs = answer_text(answer)
+    if isinstance(answer, str) and ";" in answer:
+        answer = "; ".join(part.strip() for part in answer.split(";") if part.strip())
+    meta = {key: _parsed(value) for key, value in row.items() if key in _KVASIR_META}
+    record: dict[str, Any] = {
+        "id": name,
+        "images": [f"{folder}{image.strip()}.jpg"],
+        "question": question,
+        "answers": [answer],
+        "meta": {"img_id": image.strip(), **meta},
+    }
+    if isinstance(answer, str) and answer.casefold() == NOT_RELEVANT:
+        record |= {"answers": [], "answerable": False}
+        record["meta"]["answer"] = answer
+    elif isinstance(question, str) and isinstance(answer, str):
+        options = KVASIR_CHOICES.get(question.strip().casefold(), [])
+        if answer.casefold() in options:
+            record |= {"question_type": "mcq", "answer_candidates": options, "answers": [answer.casefold()]}
+    return RawRow(split, row, where, record, repairs=repairs)
+
+
+_KVASIR_META = ("source", "complexity", "original", "question_class")
+
+
+def _parsed(value: Any) -> Any:
+    """`original` and `question_class` are JSON texts in some exports; what is none stays a text."""
+    if not isinstance(value, str) or not value.startswith(("[", "{")):
+        return value
+    try:
+        return parse_json(value, "")
+    except UserError:
+        return value
+
+
+def _from_messages(row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """(image id, question, answer) of a row {messages: [user, assistant], images: [path]}."""
+    messages, images = row.get("messages"), row.get("images")
+    texts = [turn.get("content") for turn in messages if isinstance(turn, dict)] if messages else []
+    if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+        return None, None, None
+    path = images[0] if isinstance(images, list) and images and isinstance(images[0], str) else ""
+    return Path(path).stem or None, texts[0].replace("<image>", "").strip(), texts[1]
+
+
+def find_endovis(given: Path | None) -> Path:
+    """The folder with `seq_1`, `seq_2`, ...: as given, or one folder below it."""
+    if given is None or not given.is_dir():
+        raise UserError(f"--input {given or ''}: give the folder of EndoVis-18-VQA, with seq_1, seq_2, ...")
+    for folder in (given, *sorted(path for path in given.iterdir() if path.is_dir())):
+        if any((path / name).is_dir() for _, path in _sequences(folder) for name in QA_FOLDERS):
+            return folder
+    raise UserError(f"--input {given}: not EndoVis-18-VQA: no seq_N/vqa/Classification or seq_N/vqa/Sentence")
+
+
+def endovis_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
+    """Yield every line of every question file, by sequence, kind of answer and frame."""
+    for number, sequence in _sequences(root):
+        split = "validation" if number in VALIDATION_SEQUENCES else "train"
+        frames = f"{sequence.name}/{folder_of_images(sequence, FRAME_FOLDERS)}"
+        for name in QA_FOLDERS:
+            folder = sequence / name
+            for path in files_inside(root, folder, (".txt",)) if folder.is_dir() else []:
+                frame = path.stem.split("_")[0]
+                for index, line in enumerate(read_lines(path)):
+                    if line.strip():
+                        where = f"{path.relative_to(root).as_posix()}:{index + 1}"
+                        kind = folder.name.casefold()
+                        meta = {"sequence": number, "frame": frame, "answer_form": kind}
+                        identity = f"endovis18_vqa/{sequence.name}/{kind}/{frame}/{index:02d}"
+                        image = f"{frames}{frame}.png"
+                        yield _endovis_record(split, identity, line, where, image, meta)
+
+
+def _sequences(root: Path) -> list[tuple[int, Path]]:
+    found = [(re.fullmatch(r"seq_?(\d+)", path.name), path) for path in root.iterdir() if path.is_dir()]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _endovis_record(
+    split: str, identity: str, line: str, where: str, image: str, meta: dict[str, Any]
+) -> RawRow:
+    question, *rest = (part.strip() for part in line.split("|"))
+    if len(rest) not in (1, 2) or not question or not rest[0]:
+        return RawRow(split, line, where, reason="expected question|answer")
+    answer = rest[0]
+    record: dict[str, Any] = {
+        "id": identity, "images": [image], "question": question, "answers": [answer], "meta": meta,
+    }  # fmt: skip
+    if len(rest) == 2:
+        corners = re.findall(r"\d+", rest[1])
+        if len(corners) != 4:
+            return RawRow(split, line, where, reason=f"box: expected x1, y1, x2, y2, not {rest[1]!r}")
+        x0, y0, x1, y1 = map(int, corners)
+        record["boxes"] = [[x0 - 1, y0 - 1, x1, y1]]
+    for options in (PLACES, STATES):
+        if answer in options:
+            record |= {"question_type": "mcq", "answer_candidates": options}
+    return RawRow(split, line, where, record)
+
+
+KVASIR_VQA = Converter("kvasir_vqa", licence="CC-BY-NC-4.0", find_input=find_kvasir, rows=kvasir_rows)
+ENDOVIS18_VQA = Converter("endovis18_vqa", licence=None, find_input=find_endovis, rows=endovis_rows)

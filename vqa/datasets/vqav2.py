@@ -1,0 +1,143 @@
+"""VQA v2 and publications of its form (VQA v1, OK-VQA): questions with ten annotators' answers on COCO.
+
+Schema: visualqa.org/download and the loaders of its API (GT-Vision-Lab/VQA):
+`v2_OpenEnded_mscoco_train2014_questions.json`, {data_subtype, questions: [{image_id, question,
+question_id}]}, and `v2_mscoco_train2014_annotations.json`, {annotations: [{question_id, image_id,
+question_type, answer_type, multiple_choice_answer, answers: [{answer, answer_confidence, answer_id}]}]};
+images are `train2014/COCO_train2014_000000000009.jpg`. Combined files are read as well: an array of
+{question_id, question, image or image_id, answers or answer} named by its split.
+
+The majority's answer comes first, every other distinct one is accepted too, and all ten stay in
+`meta.answers`. Of a question that the majority answers with yes or no, the majority alone is accepted:
+otherwise a single dissenter would make any answer right. The whole of a split's annotations is held in
+memory, about 2 GB for VQA v2's training split.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.raw_json import files_inside, read_json
+from vqa.datasets.row_values import folder_of_images, published_rows, split_files, split_name
+from vqa.errors import UserError
+from vqa.raw_forms import RowProblem
+
+_SUBFOLDERS = ("", "annotations", "questions")
+_SUBTYPE = re.compile(r"(?P<split>train|val|test)(?:-dev)?(?P<year>20\d\d)")
+_NO_ANSWERS = "answers: the publication holds none for this question"
+
+
+def question_files(root: Path) -> list[tuple[str, Path]]:
+    """(split, file) of the question files and combined files, by split and name."""
+    found = []
+    for name in _SUBFOLDERS:
+        folder = root / name
+        if not folder.is_dir():
+            continue
+        paired = [path for path in files_inside(root, folder, (".json",)) if path.stem.endswith("_questions")]
+        for path in paired:
+            subtype = _SUBTYPE.search(path.stem)
+            found.append((split_name(subtype["split"]) if subtype else "train", path))
+        if not paired:
+            found += split_files(folder, (".json", ".jsonl"))
+    return found
+
+
+def find_input(given: Path | None) -> Path:
+    """The folder with the question files, directly or in `annotations/` or `questions/`."""
+    if given is None or not given.is_dir():
+        raise UserError(
+            f"--input {given or ''}: give the folder with *_questions.json and *_annotations.json"
+        )
+    if not question_files(given):
+        raise UserError(f"--input {given}: no *_questions.json, and no train.json, val.json or test.json")
+    return given
+
+
+def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
+    """Yield every question of every file, with its annotation where there is one."""
+    for split, path in question_files(root):
+        if not path.stem.endswith("_questions"):
+            for index, (where, row) in enumerate(published_rows(path)):
+                if isinstance(row, RowProblem):
+                    yield RawRow(split, None, where, reason=str(row))
+                else:
+                    yield _to_record(split, index, row, where, root, "")
+            continue
+        value = read_json(path)
+        questions = value.get("questions") if isinstance(value, dict) else None
+        if not isinstance(questions, list):
+            raise UserError(f"{path}: expected an object with a list of questions")
+        given = value.get("data_subtype")
+        subtype = given if isinstance(given, str) and "/" not in given else path.stem
+        match = _SUBTYPE.search(subtype)
+        annotations = _annotations(root, path)
+        for index, row in enumerate(questions):
+            where = f"{path.name}: question {index}"
+            if not isinstance(row, dict):
+                yield RawRow(split, row, where, reason="expected an object")
+                continue
+            whole = {**row, **annotations.get(str(row.get("question_id")), {})}
+            coco = f"{match['split']}{match['year']}" if match else ""
+            yield _to_record(split, index, whole, where, root, coco)
+
+
+def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
+    """Question id -> annotation, of the file beside the questions' (or in `annotations/`); empty without."""
+    name = questions.name.replace("OpenEnded_", "").replace("_questions", "_annotations")
+    found = [path for path in (questions.parent / name, root / "annotations" / name) if path.is_file()]
+    if not found or found[0] == questions:
+        return {}
+    value = read_json(found[0])
+    annotations = value.get("annotations") if isinstance(value, dict) else None
+    if not isinstance(annotations, list):
+        raise UserError(f"{found[0]}: expected an object with a list of annotations")
+    return {str(item.get("question_id")): item for item in annotations if isinstance(item, dict)}
+
+
+def _to_record(split: str, index: int, row: dict[str, Any], where: str, root: Path, coco: str) -> RawRow:
+    image = _image(row, root, coco)
+    if image is None:
+        return RawRow(split, row, where, reason="image_id: expected COCO's number, or image: a path")
+    given = row.get("answers", row.get("answer"))
+    texts = [_text(item) for item in given] if isinstance(given, list) else [_text(given)]
+    said = [text for text in texts if text]
+    if not said:
+        return RawRow(split, row, where, reason=_NO_ANSWERS)
+    agreed = row.get("multiple_choice_answer")
+    counts = Counter(said)
+    answers = sorted(counts, key=lambda text: (-counts[text], text != agreed, said.index(text)))
+    meta = {name: value for name, value in row.items() if name not in ("question", "image", "answer")}
+    record = {
+        "id": f"vqav2/{split}/{row.get('question_id', f'{index:06d}')}",
+        "images": [image],
+        "question": row.get("question"),
+        "answers": answers,
+        "meta": {**meta, "answers": said},
+    }
+    if answers[0] in ("yes", "no"):
+        record |= {"answers": answers[:1], "question_type": "yes_no"}
+    return RawRow(split, row, where, record)
+
+
+def _text(item: Any) -> str:
+    """An annotator's answer: a text, or an object with one."""
+    value = item.get("answer") if isinstance(item, dict) else item
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _image(row: dict[str, Any], root: Path, coco: str) -> str | None:
+    path, number = row.get("image"), row.get("image_id")
+    if isinstance(path, str):
+        return path if (root / path).is_file() else folder_of_images(root, ("images",)) + path
+    if type(number) is not int or number < 0:
+        return None
+    name = f"COCO_{coco}_{number:012d}.jpg" if coco else f"{number:012d}.jpg"
+    folders = (f"images/{coco}", f"{coco}/{coco}", coco, "images") if coco else ("images",)
+    return folder_of_images(root, folders) + name
+
+
+VQAV2 = Converter("vqav2", licence="CC-BY-4.0 (questions and answers)", find_input=find_input, rows=rows)
