@@ -37,7 +37,9 @@ class BalanceArguments:
 
     records: str = field(metadata={"help": "record folder or file"})
     output_dir: str = field(metadata={"help": "record folder to write; images are not copied"})
-    max_blank_ratio: float = option(1.0, "greatest share of records whose images are blank, 0 to 1")
+    max_blank_ratio: float | None = option(
+        None, "greatest share of records with blank images, 0 to 1; without it no image is looked at"
+    )
     blank_ink: float = option(DEFAULT_BLANK_INK, "an image with a smaller share of ink is blank")
     max_per_type: list[str] = option([], "TYPE=COUNT, greatest number of records of a type, per split")
     splits: list[str] = option(["train"], "splits to balance; the others are copied as they are")
@@ -53,7 +55,10 @@ def main(argv: Sequence[str]) -> None:
     (args,) = parse_arguments(
         BalanceArguments, description=__doc__, argv=argv, prog="prepare_data.py balance"
     )
-    ratio, caps = exact_ratio(args.max_blank_ratio), parse_caps(args.max_per_type)
+    caps = parse_caps(args.max_per_type)
+    if args.max_blank_ratio is None and not caps:
+        raise UserError("nothing to balance: give --max_blank_ratio or --max_per_type")
+    ratio = exact_ratio(1 if args.max_blank_ratio is None else args.max_blank_ratio)
     if not 0 <= args.blank_ink <= 1:
         raise UserError(f"--blank_ink {args.blank_ink}: a share of the area, from 0 to 1")
     folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
@@ -62,7 +67,9 @@ def main(argv: Sequence[str]) -> None:
     if unknown:
         raise UserError(f"--splits {unknown[0]}: {args.records} has {', '.join(folder.files)}")
     paths = [path for split in args.splits for record in folder.files[split] for path in record["images"]]
-    ink = measure_ink(paths if ratio < 1 else [], args.num_proc, args.max_pixels)
+    ink = {}
+    if args.max_blank_ratio is not None:
+        ink = measure_ink(paths, args.num_proc, args.max_pixels)
     files, left_out, blanks = dict(folder.files), Counter(), {}
     for split in args.splits:
         records = folder.files[split]
@@ -70,8 +77,9 @@ def main(argv: Sequence[str]) -> None:
         reasons = choose(records, blank, ratio, caps, f"{args.seed}/{split}")
         left_out.update(reasons.values())
         files[split] = [record for index, record in enumerate(records) if index not in reasons]
-        kept = sum(flag for index, flag in enumerate(blank) if index not in reasons)
-        blanks[split] = {"blank_before": sum(blank), "blank": kept, "records": len(files[split])}
+        if args.max_blank_ratio is not None:
+            kept = sum(flag for index, flag in enumerate(blank) if index not in reasons)
+            blanks[split] = {"blank_before": sum(blank), "blank": kept, "records": len(files[split])}
     manifest = write_folder(
         args.output_dir,
         files,
@@ -84,12 +92,13 @@ def main(argv: Sequence[str]) -> None:
             "blank_ink": args.blank_ink,
             "max_per_type": caps,
             "seed": args.seed,
-            "splits": blanks,
+            "splits": args.splits,
+            "blanks": blanks,
         },
         source=folder,
     )
     print_summary(args.output_dir, manifest)
-    for split, row in blanks.items() if ratio < 1 else ():
+    for split, row in blanks.items():
         share = row["blank"] / row["records"] if row["records"] else 0
         print(
             f"{split}: {row['blank']:,} of {row['records']:,} records are blank ({share:.1%}); "
