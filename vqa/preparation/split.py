@@ -226,7 +226,8 @@ def report(division: Division, empty: Sequence[str]) -> None:
         pairs = Counter("+".join(row["splits"]) for row in division.conflicts)
         listed = ", ".join(f"{name}: {count:,}" for name, count in sorted(pairs.items()))
         print(
-            f"{len(division.conflicts):,} image groups are in several published splits ({listed}); see the manifest"
+            f"{len(division.conflicts):,} image groups are in several published splits ({listed}); "
+            "the manifest lists them"
         )
     for name in empty:
         print(f"split {name} got no record: there are too few image groups")
