@@ -16,6 +16,9 @@ _SPLIT_AT_END = re.compile(rf"(?:^|[_\-. ])({'|'.join(_SPLITS)})(?:set)?$", re.I
 # What comes after the first comma or colon: "..., heart or lung?", "...,left,top or upper left?"
 _OFFER = re.compile(r"[,:，：]\s*(?P<list>.+?)\s*[?？]?\s*$", re.S)
 _BETWEEN = re.compile(r"\s*[,，、]\s*(?:or\s+)?|\s+or\s+|还是", re.I)
+# In Chinese also before the question word: 图中肺、心脏和肝脏哪个更大?
+_WHICH = re.compile(r"(?:^|中)(?P<list>[^中]+?)哪个")
+_JOINED = re.compile(r"[,，、]|和|或者|还是")
 _LAST = re.compile(r"\s+or\s+|还是", re.I)
 _MOST_WORDS = 4
 
@@ -92,12 +95,15 @@ def answer_text(value: Any) -> tuple[Any, tuple[str, ...]]:
 def alternatives(question: str) -> list[str]:
     """What a question offers after its first comma: "Which is bigger, heart or lung?" -> heart, lung.
 
-    [] where it ends otherwise. In Chinese the last two are joined by 还是.
+    [] where it ends otherwise. In Chinese the last two are joined by 还是, or all stand before 哪个.
     """
-    offer = _OFFER.search(question)
-    if offer is None or not _LAST.search(offer["list"]):
+    offer, which = _OFFER.search(question), _WHICH.search(question)
+    if offer is not None and _LAST.search(offer["list"]):
+        options = [option.strip() for option in _BETWEEN.split(offer["list"])]
+    elif which is not None:
+        options = [option.strip() for option in _JOINED.split(which["list"])]
+    else:
         return []
-    options = [option.strip() for option in _BETWEEN.split(offer["list"])]
     distinct = {option.casefold() for option in options}
     short = all(0 < len(option.split()) <= _MOST_WORDS for option in options)
     return options if short and len(options) == len(distinct) > 1 else []

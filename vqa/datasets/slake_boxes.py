@@ -28,7 +28,7 @@ _CHINESE = {
     "右肺": "right lung", "肺": "lung", "心脏": "heart", "肝脏": "liver", "肝": "liver", "脾脏": "spleen",
     "脾": "spleen", "十二指肠": "duodenum", "小肠": "small bowel", "大肠": "large bowel", "结肠": "colon",
     "直肠": "rectum", "胃": "stomach", "膀胱": "bladder", "食管": "esophagus", "食道": "esophagus",
-    "气管": "trachea", "喉": "larynx", "脊髓": "spinal cord", "大脑": "brain", "脑干": "brain stem",
+    "气管": "trachea", "喉": "larynx", "脊髓": "spinal cord", "大脑": "brain", "脑部": "brain", "脑干": "brain stem",
     "左颞叶": "left temporal lobe", "右颞叶": "right temporal lobe", "颞叶": "temporal lobe",
     "下颌骨": "mandible", "腮腺": "parotid", "眼": "eye", "牙齿": "teeth", "胰腺": "pancreas",
     "左股骨头": "left femoral head", "右股骨头": "right femoral head", "股骨头": "femoral head",

@@ -3,8 +3,8 @@
 Kvasir-VQA (SimulaMet-HOST/Kvasir-VQA, Gautam et al. 2024): 6,500 images, 58,849 questions. Schema from
 datasets.simula.no/kvasir-vqa, which tells how to save it: `metadata.csv` with source, question, answer,
 img_id and `images/IMG_ID.jpg`. One split, called train here. An answer is yes, no, a number, "none", a
-colour, a place, or several joined by ";". "Not relevant" says that the question does not apply to the image: such a
-question is not answerable, the published word stays in `meta.answer`.
+colour, a place, or several joined by ";". "Not relevant" says that the question does not apply to the
+image: such a question is not answerable, the published word stays in `meta.answer`.
 
 Kvasir-VQA-x1 (SimulaMet/Kvasir-VQA-x1, 2025): files named by split, JSON, JSONL or CSV, with {img_id,
 complexity, question, answer, original, question_class}; also the {messages, images} that its README writes.
