@@ -21,6 +21,7 @@ from vqa.record_checks import Record
 from vqa.record_reader import RecordReader, find_image_root, raise_problems
 from vqa.records import write_records
 
+USUAL_SPLITS = ("train", "validation", "test")
 _SPLIT_NAME = re.compile(r"[\w][\w.+-]{0,99}")
 
 
@@ -30,7 +31,7 @@ class Folder:
 
     Attributes:
         path: the folder, also when one file of it was named.
-        files: split -> its records, with absolute image paths, in the order of the files.
+        files: split -> its records, with absolute image paths, in their order; training split first.
         image_root: the folder that holds the images.
         manifest: of the folder; empty where there is none.
         sha256: name of each file that was read -> hash of its bytes.
@@ -79,6 +80,8 @@ def read_folder(
             for record in block:
                 files.setdefault(record["split"], []).append(record)
     raise_problems(readers)
+    ordered = [name for name in USUAL_SPLITS if name in files]
+    files = {name: files[name] for name in [*ordered, *(name for name in files if name not in ordered)]}
     folder = path if path.is_dir() else path.parent
     hashes = {file.name: sha256_file(file) for file in found}
     return Folder(folder, files, find_image_root(found[0], image_root), read_manifest(folder), hashes)

@@ -23,6 +23,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vqa.cli import option, parse_arguments, positional_first
 from vqa.errors import UserError
@@ -208,7 +209,7 @@ def shares_table(files: Mapping[str, Sequence[Record]]) -> Table:
     table = Table(title="records, and share of the type", title_justify="left")
     table.add_column("type")
     for name in files:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for kind in sorted({kind for counter in counts.values() for kind in counter}):
         total = sum(counter[kind] for counter in counts.values())
         table.add_row(kind, *(f"{row[kind]:,}  {row[kind] / total:6.1%}" for row in counts.values()))

@@ -1,0 +1,155 @@
+"""A contact sheet: sampled images in a grid, each with its question, answer and evidence boxes."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+from vqa.errors import UserError
+from vqa.files import atomic_write
+from vqa.images import ImageProblem, open_image
+from vqa.record_checks import Record
+
+COLUMNS = 4
+# Of a cell, in pixels.
+CELL_WIDTH, IMAGE_HEIGHT, PADDING, LINE_HEIGHT = 380, 300, 12, 20
+FONT_SIZE = 15
+MAX_LINES = {"question": 3, "answer": 3}
+PAPER, INK, FAINT, ANSWER, BOX = "#ffffff", "#1a1a1a", "#6a6a6a", "#00539c", "#e00030"
+FRAME = "#d0d0d0"
+
+
+def sample(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+    """`count` records in the order of the file: the types in turn, images not shown yet before others."""
+    order = list(range(len(records)))
+    random.Random(seed).shuffle(order)
+    waiting: dict[str, list[int]] = {}
+    for index in order:
+        waiting.setdefault(records[index]["question_type"], []).append(index)
+    queues = [waiting[kind] for kind in sorted(waiting)]
+    chosen: list[int] = []
+    seen: set[str] = set()
+    while queues and len(chosen) < count:
+        for queue in queues:
+            fresh = (n for n, index in enumerate(queue) if not seen.intersection(records[index]["images"]))
+            index = queue.pop(next(fresh, 0))
+            seen.update(records[index]["images"])
+            chosen.append(index)
+        queues = [queue for queue in queues if queue]
+    return [records[index] for index in sorted(chosen[:count])]
+
+
+def draw_contact_sheet(
+    records: Sequence[Record], path: Path, count: int, seed: int, max_pixels: int, font: str | None = None
+) -> None:
+    """Draw `count` sampled records into a PNG.
+
+    Raises:
+        UserError: an image cannot be read, or `font` is no TrueType font.
+    """
+    chosen = sample(records, count, seed)
+    regular, bold = _fonts(font)
+    cell_height = IMAGE_HEIGHT + 3 * PADDING + LINE_HEIGHT * (1 + sum(MAX_LINES.values()))
+    columns = min(COLUMNS, len(chosen))
+    rows = -(-len(chosen) // columns)
+    sheet = Image.new("RGB", (columns * CELL_WIDTH, rows * cell_height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, record in enumerate(chosen):
+        left, top = number % columns * CELL_WIDTH, number // columns * cell_height
+        draw.rectangle([left, top, left + CELL_WIDTH - 1, top + cell_height - 1], outline=FRAME)
+        picture = _picture(record, max_pixels)
+        if picture is not None:
+            x = left + (CELL_WIDTH - picture.width) // 2
+            sheet.paste(picture, (x, top + PADDING + (IMAGE_HEIGHT - picture.height) // 2))
+        _write(draw, record, left + PADDING, top + 2 * PADDING + IMAGE_HEIGHT, regular, bold)
+    with atomic_write(path, "wb") as file:
+        sheet.save(file, "PNG")
+
+
+def _picture(record: Record, max_pixels: int) -> Image.Image | None:
+    """The image that the first box is on, fitted into the cell, with the boxes drawn; None without images."""
+    if not record["images"]:
+        return None
+    owners = record["box_images"] or [0] * len(record["boxes"])
+    shown = owners[0] if owners else 0
+    try:
+        image = open_image(record["images"][shown], max_pixels)
+    except ImageProblem as problem:
+        raise UserError(f"{record['images'][shown]}: {problem}") from problem
+    scale = min((CELL_WIDTH - 2 * PADDING) / image.width, IMAGE_HEIGHT / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    fitted = image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(fitted)
+    for box, owner in zip(record["boxes"], owners, strict=True):
+        if owner == shown:
+            x0, y0, x1, y1 = (value * scale for value in box)
+            # A white line around the red one keeps it visible on red; both lie outside of what they mark.
+            draw.rectangle([x0 - 3, y0 - 3, x1 + 3, y1 + 3], outline=PAPER, width=1)
+            draw.rectangle([x0 - 2, y0 - 2, x1 + 2, y1 + 2], outline=BOX, width=2)
+    return fitted
+
+
+def _write(draw: ImageDraw.ImageDraw, record: Record, left: int, top: int, regular, bold) -> None:
+    width = CELL_WIDTH - 2 * PADDING
+    heading = f"{record['split']} · {record['question_type']}"
+    if len(record["images"]) > 1:
+        heading += f" · {len(record['images'])} images"
+    if not record["images"]:
+        heading += " · no image"
+    answer = " | ".join(record["answers"][:3]) if record["answerable"] else "(unanswerable)"
+    if len(record["answers"]) > 3:
+        answer += f" | +{len(record['answers']) - 3}"
+    parts = [
+        (heading, regular, FAINT, 1),
+        (record["question"], regular, INK, MAX_LINES["question"]),
+        (answer, bold, ANSWER, MAX_LINES["answer"]),
+    ]
+    for text, font, color, most in parts:
+        for line in wrap(text, font, width, most):
+            draw.text((left, top), line, font=font, fill=color)
+            top += LINE_HEIGHT
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
+    """Lines no wider than `width` pixels, `most` at the most; an ellipsis where something is left out.
+
+    Breaks at spaces, and inside of a word that is wider than a line.
+    """
+    lines, line = [], ""
+    for word in text.split():
+        joined = f"{line} {word}".strip()
+        if font.getlength(joined) <= width:
+            line = joined
+            continue
+        if line:
+            lines.append(line)
+        line = ""
+        for letter in word:
+            if line and font.getlength(line + letter) > width:
+                lines.append(line)
+                line = ""
+            line += letter
+        if len(lines) > most:
+            break
+    lines.append(line)
+    if len(lines) > most:
+        last = lines[most - 1]
+        while last and font.getlength(f"{last}…") > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], f"{last.rstrip()}…"]
+    return lines
+
+
+def _fonts(path: str | None) -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
+    """Regular and bold; basic layout, which is the same on every machine."""
+    dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    files = (path, path) if path else (dejavu / "DejaVuSans.ttf", dejavu / "DejaVuSans-Bold.ttf")
+    try:
+        regular, bold = (
+            ImageFont.truetype(str(file), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC) for file in files
+        )
+    except OSError as error:
+        raise UserError(f"--font {path}: not a TrueType font that can be read") from error
+    return regular, bold
