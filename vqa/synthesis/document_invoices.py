@@ -32,8 +32,8 @@ def draw_invoice(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -
     size, width = rng.randint(15, 18), rng.randint(740, 860)
     step = round(size * 1.75)
     goods = rng.sample(GOODS, rng.randint(2, 5))
-    entrys = invoice_facts(rng.randrange(5))
-    facts, foot = rng.sample(entrys, rng.randint(3, 6)), rng.sample(INVOICE_FOOT, rng.randint(1, 4))
+    entries = invoice_facts(rng.randrange(5))
+    facts, foot = rng.sample(entries, rng.randint(3, 6)), rng.sample(INVOICE_FOOT, rng.randint(1, 4))
     sums = [key for key in _SUMS if key == "total" or rng.random() < 0.6]
     height = 250 + (max(len(facts), 5) + len(goods) + len(sums) + len(foot) + 4) * step
     canvas = Canvas.blank(
@@ -49,7 +49,7 @@ def draw_invoice(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -
     for entry in foot:
         _labelled(rng, canvas, page, entry, 40, y, size - 1, 12)
         y += step
-    for entry in (*entrys, *INVOICE_FOOT):
+    for entry in (*entries, *INVOICE_FOOT):
         if entry not in (*facts, *foot):
             page.absent.append((entry.ask("invoice"), f"The invoice does not show the {entry.noun}."))
     bottom = y + rng.randint(1, 6) * step

@@ -1,4 +1,4 @@
-"""Till receipts: narrow, monospaced more often than not, articles their prices, sums, small print."""
+"""Till receipts: narrow, monospaced more often than not, articles, prices, sums, small print."""
 
 import random
 
@@ -30,7 +30,7 @@ def draw_receipt(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -
     """A receipt with two to eight articles."""
     size, width = rng.randint(17, 20), rng.randint(400, 480)
     step = round(size * rng.uniform(1.45, 1.75))
-    top, facts, end = (_some(rng, entrys) for entrys in (RECEIPT_TOP, RECEIPT_FACTS, RECEIPT_END))
+    top, facts, end = (_some(rng, entries) for entries in (RECEIPT_TOP, RECEIPT_FACTS, RECEIPT_END))
     articles = rng.sample(ARTICLES, rng.randint(2, 8))
     sums = [
         key for key in _SUMS if key == "total" or rng.random() < (0.7 if key in ("subtotal", "tax") else 0.3)
@@ -82,8 +82,8 @@ def draw_receipt(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -
     return page
 
 
-def _some(rng: random.Random, entrys: tuple[Entry, ...]) -> list[Entry]:
-    return [entry for entry in entrys if rng.random() < 0.6]
+def _some(rng: random.Random, entries: tuple[Entry, ...]) -> list[Entry]:
+    return [entry for entry in entries if rng.random() < 0.6]
 
 
 def _separator(rng: random.Random, canvas: Canvas, y: float) -> None:
@@ -92,11 +92,11 @@ def _separator(rng: random.Random, canvas: Canvas, y: float) -> None:
 
 
 def _rows(
-    rng: random.Random, canvas: Canvas, page: Page, entrys: list[Entry], y: float, step: int, size: int
+    rng: random.Random, canvas: Canvas, page: Page, entries: list[Entry], y: float, step: int, size: int
 ) -> float:
     """`label: value` or `label ....... value`, one a line."""
     spread = rng.random() < 0.5
-    for entry in entrys:
+    for entry in entries:
         label, value = rng.choice(entry.labels), entry.make(rng)
         words = canvas.text(26, y, label if spread else f"{label}:", size)
         if spread:

@@ -142,3 +142,9 @@ def _noise(rng: random.Random, image: Image.Image, strength: int) -> Image.Image
     grain = Image.frombytes("L", image.size, rng.randbytes(image.width * image.height))
     grain = grain.point([value * strength // 255 for value in range(256)])
     return ImageChops.add(image, Image.merge("RGB", (grain, grain, grain)), 1, -(strength // 2))
+
+
+def photograph(rng: random.Random, image: Image.Image) -> Image.Image:
+    """What a camera makes of a screen: uneven light, a little blur, grain."""
+    image = ImageChops.multiply(image, _light(rng, image.size))
+    return _noise(rng, image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6))), rng.randint(6, 24))
