@@ -1,0 +1,146 @@
+"""CORD: 1,000 Indonesian receipts; a question for each leaf of the parse (`gt_parse`).
+
+Schema: github.com/clovaai/cord and the Parquet files of `naver-clova-ix/cord-v1` and `cord-v2`. Either
+`{train,dev,test}/{image,json}/receipt_NNNNN.{png,json}`, or rows of `{image, ground_truth}` (`file_name` in
+a `metadata.jsonl`), where `ground_truth` is a JSON string. Both hold `valid_line: [{words: [{quad: {x1..y4},
+is_key, row_id, text}], category: "menu.nm", group_id, sub_group_id}]`, `meta: {image_size, ...}` and, but for
+the first release, `gt_parse: {menu: [{nm, cnt, price, sub: [...]}], sub_total: {...}, total: {...}}`; there the
+parse is built from the lines. One item stands without its list, a value on several lines is a list.
+
+A row is a leaf; a receipt without any is one row. Boxes are those of the valid line of that category and
+text.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.cord_lines import EvidenceFinder, ValidLine, parse_of_lines, read_valid_lines
+from vqa.datasets.cord_questions import Entry, entries
+from vqa.datasets.layouts import (
+    SPLIT_ORDER,
+    SPLITS,
+    find_image,
+    folders,
+    image_name,
+    image_size,
+    input_folder,
+    relative,
+    table_rows,
+)
+from vqa.datasets.raw_json import files_inside, parse_json, read_json
+from vqa.datasets.text_evidence import clipped
+from vqa.errors import UserError
+from vqa.raw_forms import RowProblem
+
+EXPECTED = "{train,dev,test}/{image,json}, or <split>.jsonl with image and ground_truth"
+MAX_RECEIPT_BYTES = 2**24
+
+
+def find_input(given: Path | None) -> Path:
+    """The folder as given, if there are receipts in it."""
+    root = input_folder(given, "CORD", EXPECTED)
+    if next(_receipts(root), None) is None:
+        raise UserError(f"--input {root}: not CORD: no {EXPECTED}")
+    return root
+
+
+def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
+    """Yield the leaves of all receipts of train, validation and test."""
+    for split, where, stem, image, truth in _receipts(root):
+        if isinstance(truth, str):
+            yield RawRow(split, {"file": where}, where, reason=truth)
+            continue
+        try:
+            lines = read_valid_lines(truth.get("valid_line"))
+            parse = truth.get("gt_parse")
+            found = list(entries(parse if parse is not None else parse_of_lines(lines)))
+        except RowProblem as problem:
+            yield RawRow(split, {"file": where}, where, reason=str(problem))
+            continue
+        if not found:
+            yield RawRow(split, {"file": where}, where, reason="gt_parse: has no leaves")
+        elif image is None:
+            yield RawRow(split, {"file": where}, where, reason="image: missing")
+        else:
+            size = _published_size(truth) or image_size(root, image, options.max_pixels)
+            yield from _leaf_rows(split, where, stem, image, found, lines, size)
+
+
+def _leaf_rows(
+    split: str,
+    where: str,
+    stem: str,
+    image: str,
+    found: list[Entry],
+    lines: list[ValidLine],
+    size: tuple[int, int] | None,
+) -> Iterator[RawRow]:
+    finder = EvidenceFinder(lines)
+    for entry in found:
+        evidence = finder.of_entry([(leaf.category, leaf.texts) for leaf in entry])
+        for leaf, boxes in zip(entry, evidence, strict=True):
+            row = {"path": leaf.path, "value": leaf.value}
+            if not leaf.texts:
+                yield RawRow(split, row, f"{where}: {leaf.path}", reason="the value is empty or no text")
+                continue
+            inside = [clipped(box, size) for box in boxes]
+            record = {
+                "id": f"cord/{split}/{stem}/{leaf.path}",
+                "images": [image],
+                "question": leaf.question,
+                "answers": [" ".join(leaf.texts)],
+                "answerable": True,
+                "question_type": "extractive",
+                "boxes": [box for box in inside if box],
+                "meta": row,
+            }
+            yield RawRow(split, row, f"{where}: {leaf.path}", record)
+
+
+def _receipts(root: Path) -> Iterator[tuple[str, str, str, str | None, dict[str, Any] | str]]:
+    """Yield (split, where, name, image, ground truth or why there is none) for every receipt."""
+    found = [
+        (SPLITS[folder.parent.name.lower()], folder)
+        for folder, _ in folders(root)
+        if folder.name == "json" and folder.parent.name.lower() in SPLITS
+    ]
+    for split, folder in sorted(found, key=lambda item: (SPLIT_ORDER.index(item[0]), item[1])):
+        beside = relative(root, folder.parent)
+        for path in files_inside(root, folder, (".json",)):
+            try:
+                truth = read_json(path, MAX_RECEIPT_BYTES)
+            except UserError as error:
+                truth = str(error)
+            image = find_image(root, path.stem, [f"{beside}/image", f"{beside}/images", beside])
+            yield split, relative(root, path), path.stem, image, _checked(truth)
+    for split, path, number, row in table_rows(root):
+        where, stem = f"{relative(root, path)}: row {number}", f"{path.stem}-{number:05d}"
+        if isinstance(row, RowProblem):
+            yield split, where, stem, None, str(row)
+            continue
+        name, truth, beside = image_name(row, "image", "file_name"), row.get("ground_truth"), path.parent
+        inside = [relative(root, beside), f"{relative(root, beside)}/images", "images", split, ""]
+        if isinstance(truth, str):
+            try:
+                truth = parse_json(truth, "ground_truth")
+            except UserError as error:
+                truth = str(error)
+        yield split, where, stem, find_image(root, name, inside) if name else None, _checked(truth)
+
+
+def _checked(truth: Any) -> dict[str, Any] | str:
+    if isinstance(truth, str | dict):
+        return truth
+    return "ground_truth: expected an object with valid_line and gt_parse"
+
+
+def _published_size(truth: dict[str, Any]) -> tuple[int, int] | None:
+    meta = truth.get("meta")
+    size = meta.get("image_size") if isinstance(meta, dict) else None
+    values = (size.get("width"), size.get("height")) if isinstance(size, dict) else ()
+    return values if values and all(type(value) is int and value > 0 for value in values) else None
+
+
+CORD = Converter("cord", licence="CC-BY-4.0", find_input=find_input, rows=rows)
