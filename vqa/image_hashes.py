@@ -131,33 +131,67 @@ def image_groups(hashes: Mapping[Key, tuple[str, int]], max_distance: int = MAX_
     return [group for group in groups.values() if len(group) > 1]
 
 
+def nearest_images(
+    queries: Mapping[Key, tuple[str, int]],
+    references: Mapping[Key, tuple[str, int]],
+    max_distance: int = MAX_DISTANCE,
+) -> dict[Key, tuple[Key, int]]:
+    """For each query that has one, the reference image that is the same, or else the nearest that looks so.
+
+    Both map keys to (sha256, `perceptual_hash`). The number with it is 0 for equal bytes, else the distance
+    of the pHashes, 1 at least; among equally near ones it is the first.
+    """
+    by_bytes: dict[str, Key] = {}
+    for key, (sha256, _) in references.items():
+        by_bytes.setdefault(sha256, key)
+    found = {key: (by_bytes[sha256], 0) for key, (sha256, _) in queries.items() if sha256 in by_bytes}
+    asked = [(key, phash) for key, (_, phash) in queries.items() if key not in found and phash != BLANK]
+    known = [(key, phash) for key, (_, phash) in references.items() if phash != BLANK]
+    if not asked or not known:
+        return found
+    hashes, thumbnails = _split_hashes([phash for _, phash in known])
+    for start in range(0, len(asked), _ROWS_AT_ONCE):
+        block = asked[start : start + _ROWS_AT_ONCE]
+        block_hashes, block_thumbnails = _split_hashes([phash for _, phash in block])
+        distances = np.bitwise_count(block_hashes[:, None] ^ hashes[None, :])
+        rows, columns = np.nonzero(distances <= max_distance)
+        kept = _similar(block_thumbnails, thumbnails, rows, columns)
+        # Farthest first and, among equals, last first: what is written last stays.
+        pairs = zip(
+            distances[rows, columns][kept].tolist(), columns[kept].tolist(), rows[kept].tolist(), strict=True
+        )
+        for distance, column, row in sorted(pairs, reverse=True):
+            found[block[row][0]] = (known[column][0], max(1, distance))
+    return {key: found[key] for key in queries if key in found}
+
+
 def looks_alike(first: int, second: int, max_distance: int = MAX_DISTANCE) -> bool:
     """Whether two `perceptual_hash`es are of near-duplicates."""
     if BLANK in (first, second):
         return False
-    return hamming_distance(first, second) <= max_distance and bool(
-        _similar(_thumbnails([first]), _thumbnails([second]))[0]
-    )
+    if hamming_distance(first, second) > max_distance:
+        return False
+    _, thumbnails = _split_hashes([first, second])
+    return bool(_similar(thumbnails[:1], thumbnails[1:], np.array([0]), np.array([0]))[0])
 
 
 def _components(values: list[int], max_distance: int) -> list[int]:
     """The number of the group each value belongs to."""
-    thumbnails = _thumbnails(values)
+    hashes, thumbnails = _split_hashes(values)
     edges: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, int), np.empty(0, int))]
-    for left, right in _near_pairs(values, max_distance):
-        kept = _similar(thumbnails[left], thumbnails[right])
+    for left, right in _near_pairs(hashes, max_distance):
+        kept = _similar(thumbnails, thumbnails, left, right)
         edges.append((left[kept], right[kept]))
     rows, columns = (np.concatenate(side) for side in zip(*edges, strict=True))
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(values), len(values)))
     return connected_components(graph, directed=False)[1].tolist() if values else []
 
 
-def _near_pairs(values: list[int], max_distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _near_pairs(hashes: np.ndarray, max_distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Index pairs whose pHashes differ in at most `max_distance` bits; some come more than once.
 
     Exact: of `max_distance` + 1 bands of the 64 bits, one at least is equal in such a pair.
     """
-    hashes = np.array([value & (1 << BITS) - 1 for value in values], dtype=np.uint64)
     cuts = [BITS * band // (max_distance + 1) for band in range(max_distance + 2)]
     for low, high in zip(cuts, cuts[1:], strict=False):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
@@ -171,16 +205,19 @@ def _near_pairs(values: list[int], max_distance: int) -> Iterator[tuple[np.ndarr
                 yield rows[left], rest[right]
 
 
-def _thumbnails(values: list[int]) -> np.ndarray:
-    content = b"".join((value >> BITS).to_bytes(_BYTES, "big") for value in values)
-    return np.frombuffer(content, np.uint8).reshape(len(values), _BYTES)
+def _split_hashes(values: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The pHashes (n) and the thumbnails (n, bytes) of perceptual hashes."""
+    content = b"".join(value.to_bytes(_BYTES + 8, "big") for value in values)
+    table = np.frombuffer(content, np.uint8).reshape(len(values), _BYTES + 8)
+    return table[:, _BYTES:].copy().view(">u8")[:, 0].astype(np.uint64), table[:, :_BYTES]
 
 
-def _similar(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For each pair of thumbnails, whether they differ nowhere by much but for a common brightness."""
+def _similar(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """For each pair (row of left, row of right), whether the thumbnails differ by little but brightness."""
     verdicts = [np.empty(0, bool)]
-    for start in range(0, len(left), 4096):
-        difference = left[start : start + 4096].astype(np.float32) - right[start : start + 4096]
+    for start in range(0, len(rows), 4096):
+        difference = left[rows[start : start + 4096]].astype(np.float32)
+        difference -= right[columns[start : start + 4096]]
         grey, colour = difference[:, :_GREY_BYTES], difference[:, _GREY_BYTES:]
         brighter = grey.mean(axis=1, keepdims=True)
         verdicts.append(
