@@ -93,10 +93,11 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | RowProblem]]:
                 problem = RowProblem("a record is a JSON object")
                 yield f"{path.name}: row {index}", row if isinstance(row, dict) else problem
             return
-    for line, row in iterate_rows(path):
+    for index, (line, row) in enumerate(iterate_rows(path)):
         if array and isinstance(row, RowProblem) and not str(row).startswith("a record is"):
             raise UserError(f"{path}:{line}: {row}")
-        yield f"{path.name}: line {line}", row
+        # An array often stands on a single line.
+        yield f"{path.name}: {f'row {index}' if array else f'line {line}'}", row
 
 
 def _wrapped(path: Path) -> list[Any] | None:
@@ -116,11 +117,12 @@ class ImageFinder:
 
     Args:
         root: the image root.
-        folders: relative to it, tried in this order; that of the last hit first.
+        folders: relative to it, tried in this order, that of the last hit first.
     """
 
     def __init__(self, root: Path, folders: list[str]) -> None:
         self.root = root
+        self.first = folders[0]
         self.folders = list(folders)
 
     def find(self, name: str) -> str:
@@ -135,7 +137,7 @@ class ImageFinder:
                     if folder != self.folders[0]:
                         self.folders.sort(key=lambda other, hit=folder: other != hit)
                     return (PurePosixPath(folder) / spelling).as_posix()
-        return name if pure.is_absolute() else (PurePosixPath(self.folders[0]) / name).as_posix()
+        return name if pure.is_absolute() else (PurePosixPath(self.first) / name).as_posix()
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
