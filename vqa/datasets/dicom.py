@@ -2,8 +2,8 @@
 
 The table (`--questions`, or `questions.{csv,tsv,json,jsonl}` in the folder) has a row for each question:
 `file` (or `image`, `path`), relative to the folder; `question`; `answer`, or `answers`: a list in JSON,
-joined by `|` in CSV. It may have `id`, `split` (default train), `question_type` and `answerable`; other columns
-go to `meta`, but for those whose names speak of a patient.
+joined by `|` in CSV. It may have `id`, `split` (default train), `question_type` and `answerable`; other
+columns go to `meta`, but for those whose names speak of a patient.
 
 The pixels (PS3.3 of the DICOM standard, read by pydicom) are windowed as the file says and written as 8-bit
 PNG, once a file. Nothing that identifies a patient is taken over from a header. Pixels are as they are: text

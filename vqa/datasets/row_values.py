@@ -50,14 +50,16 @@ def split_files(folder: Path, suffixes: Iterable[str] = (".json", ".jsonl")) -> 
     return sorted(found, key=lambda item: (order.index(item[0]), item[1].name))
 
 
-def published_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | RowProblem]]:
-    """Yield (where, object or problem) for each row of a JSON array, `{"data": [...]}`, JSONL, CSV or TSV.
+def published_rows(path: Path) -> Iterator[tuple[str, Any, str]]:
+    """Yield (where, row, reason) for each row of a JSON array, `{"data": [...]}`, JSONL, CSV or TSV.
 
-    Raises UserError when the file as a whole cannot be read.
+    The reason says why a row is no object; it is "" for those that are. Of a line of JSONL that cannot be
+    read there is no row. Raises UserError when the file as a whole cannot be read.
     """
     if path.suffix.lower() == ".jsonl":
         for line, row in iterate_rows(path):
-            yield f"{path.name}:{line}", row
+            problem = isinstance(row, RowProblem)
+            yield f"{path.name}:{line}", None if problem else row, str(row) if problem else ""
         return
     value = read_json(path) if path.suffix.lower() == ".json" else read_table(path)
     if isinstance(value, dict):
@@ -65,8 +67,8 @@ def published_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | RowProble
     if not isinstance(value, list):
         raise UserError(f"{path}: expected a JSON array of rows")
     for index, row in enumerate(value):
-        problem = RowProblem(f"a row is a JSON object, not {describe(row)}")
-        yield f"{path.name}: row {index}", row if isinstance(row, dict) else problem
+        reason = "" if isinstance(row, dict) else f"a row is a JSON object, not {describe(row)}"
+        yield f"{path.name}: row {index}", row, reason
 
 
 def begins_with_key(path: Path, key: str) -> bool:

@@ -26,7 +26,6 @@ from vqa.datasets.row_values import (
 from vqa.datasets.slake_boxes import corners, header_size, mentioned, read_objects
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
-from vqa.raw_forms import RowProblem
 
 LANGUAGES = ("en", "zh")
 _USED = ("img_name", "question", "answer")
@@ -53,9 +52,9 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         raise UserError(f"--language {options.language}: SLAKE has {', '.join(LANGUAGES)}; or all")
     images = _Images(root)
     for split, path in split_files(root, (".json",)):
-        for index, (where, row) in enumerate(published_rows(path)):
-            if isinstance(row, RowProblem):
-                yield RawRow(split, None, where, reason=str(row))
+        for index, (where, row, reason) in enumerate(published_rows(path)):
+            if reason:
+                yield RawRow(split, row, where, reason=reason)
             elif options.language not in ("all", _language(row)):
                 yield RawRow(split, row, where, filtered="language")
             else:

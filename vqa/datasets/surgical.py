@@ -24,7 +24,6 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.raw_json import files_inside, parse_json, read_lines
 from vqa.datasets.row_values import answer_text, folder_of_images, published_rows, split_files
 from vqa.errors import UserError
-from vqa.raw_forms import RowProblem
 
 # Options as the paper lists them, for questions with one choice; "none" where the image has no polyp.
 KVASIR_CHOICES = {
@@ -60,9 +59,9 @@ def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     folder = folder_of_images(root, ("images", "imgs"))
     for split, path in _kvasir_files(root):
         form = "" if path.name == "metadata.csv" else "x1/"
-        for index, (where, row) in enumerate(published_rows(path)):
-            if isinstance(row, RowProblem):
-                yield RawRow(split, None, where, reason=str(row))
+        for index, (where, row, reason) in enumerate(published_rows(path)):
+            if reason:
+                yield RawRow(split, row, where, reason=reason)
                 continue
             row = {name: value for name, value in row.items() if name != "image"}  # pixels, in some exports
             yield _kvasir_record(split, f"kvasir_vqa/{form}{split}/{index:06d}", row, where, folder)

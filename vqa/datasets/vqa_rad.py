@@ -28,7 +28,6 @@ from vqa.datasets.row_values import (
     split_files,
 )
 from vqa.errors import UserError
-from vqa.raw_forms import RowProblem
 
 LEAKS = "qid_linked_id: a paraphrase of this question is in the test split"
 QUESTION_TYPES = (
@@ -65,13 +64,13 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the public file, or of the derived training and test files, in their order."""
     found = []
     for split, path in annotation_files(root):
-        for index, (where, row) in enumerate(published_rows(path)):
-            found.append((split or _split(row), index, where, row))
-    tested = {_linked(row) for split, _, _, row in found if split == "test"} - {""}
+        for index, (where, row, reason) in enumerate(published_rows(path)):
+            found.append((split or _split(row), index, where, row, reason))
+    tested = {_linked(row) for split, _, _, row, _ in found if split == "test"} - {""}
     folder = folder_of_images(root, IMAGE_FOLDERS)
-    for split, index, where, row in found:
-        if isinstance(row, RowProblem):
-            yield RawRow(split, None, where, reason=str(row))
+    for split, index, where, row, reason in found:
+        if reason:
+            yield RawRow(split, row, where, reason=reason)
         elif split != "test" and _linked(row) in tested:
             yield RawRow(split, row, where, reason=LEAKS)
         else:
@@ -102,14 +101,14 @@ def _to_records(split: str, index: int, row: dict[str, Any], where: str, folder:
         yield RawRow(split, row, where, record, repairs=repairs + mended)
 
 
-def _split(row: dict[str, Any] | RowProblem) -> str:
-    phrase = "" if isinstance(row, RowProblem) else str(row.get("phrase_type")).strip().casefold()
+def _split(row: Any) -> str:
+    phrase = str(row.get("phrase_type")).strip().casefold() if isinstance(row, dict) else ""
     return "test" if phrase.startswith("test_") else "train"
 
 
-def _linked(row: dict[str, Any] | RowProblem) -> str:
+def _linked(row: Any) -> str:
     """The id that paraphrases of one question share; "" for none."""
-    value = "" if isinstance(row, RowProblem) else str(row.get("qid_linked_id") or "").strip()
+    value = str(row.get("qid_linked_id") or "").strip() if isinstance(row, dict) else ""
     return "" if value.upper() == "NULL" else value
 
 

@@ -23,7 +23,6 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.raw_json import files_inside, read_json
 from vqa.datasets.row_values import folder_of_images, published_rows, split_files, split_name
 from vqa.errors import UserError
-from vqa.raw_forms import RowProblem
 
 _SUBFOLDERS = ("", "annotations", "questions")
 _SUBTYPE = re.compile(r"(?P<split>train|val|test)(?:-dev)?(?P<year>20\d\d)")
@@ -61,9 +60,9 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield every question of every file, with its annotation where there is one."""
     for split, path in question_files(root):
         if not path.stem.endswith("_questions"):
-            for index, (where, row) in enumerate(published_rows(path)):
-                if isinstance(row, RowProblem):
-                    yield RawRow(split, None, where, reason=str(row))
+            for index, (where, row, reason) in enumerate(published_rows(path)):
+                if reason:
+                    yield RawRow(split, row, where, reason=reason)
                 else:
                     yield _to_record(split, index, row, where, root, "")
             continue
@@ -80,7 +79,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
             if not isinstance(row, dict):
                 yield RawRow(split, row, where, reason="expected an object")
                 continue
-            whole = {**row, **annotations.get(str(row.get("question_id")), {})}
+            whole = {**annotations.get(str(row.get("question_id")), {}), **row}
             coco = f"{match['split']}{match['year']}" if match else ""
             yield _to_record(split, index, whole, where, root, coco)
 
