@@ -72,7 +72,7 @@ def _look_at_raw_rows(
     unicode: list[Suspicion],
     rejects: list[dict[str, Any]],
 ) -> int:
-    """Go through a file's rows once more: the faults of those without a record, the raw text of the others."""
+    """Go through a file's rows again: the faults of those without a record, the raw text of the others."""
     file, rows = reader.path, 0
     faults: dict[int, list[str]] = {}
     for line, problem in reader.problems:

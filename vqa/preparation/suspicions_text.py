@@ -103,8 +103,8 @@ def check_tone_placement(records: Sequence[Record]) -> Iterator[Suspicion]:
     rare, usual = sorted(PLACEMENTS, key=lambda placement: (counts[placement], placement))
     for record, field, words in found[rare]:
         reason = (
-            f"{field}: {', '.join(words[:5])} has the tone mark in the {rare} place, like {counts[rare]} words "
-            f"of the set; {counts[usual]} have it in the {usual} one"
+            f"{field}: {', '.join(words[:5])} has the tone mark in the {rare} place, like {counts[rare]} "
+            f"words of the set; {counts[usual]} have it in the {usual} one"
         )
         yield suspicion(record, "tone_placement", reason, field=field)
 

@@ -140,9 +140,7 @@ def check_lengths(
                 tokens[family] = length.total
                 parts = f"{length.images} image + {length.question} question + {length.answer} answer"
                 cut = "part" if length.total - length.answer < max_length else "all"
-                reasons.append(
-                    f"{family}: {length.total} tokens ({parts}) exceed {max_length}, {cut} of the answer is cut"
-                )
+                reasons.append(f"{family}: {length.total} tokens ({parts}) would lose {cut} of the answer")
         if reasons:
             yield suspicion(record, "max_length", "; ".join(reasons), tokens=tokens)
 

@@ -1,0 +1,188 @@
+"""Keep one of the records that ask the same about the same image and answer it alike.
+
+    python prepare_data.py dedup data/kvasir --output_dir data/kvasir_dedup
+
+Two records are one when their images are equal byte for byte or look the same (`--max_distance` bits of the
+perceptual hash, with thumbnails that agree), their questions are equal but for case, spaces and final
+punctuation, and their accepted answers are the same. Records of an evaluation split win over training
+records; within a split the first one stays. Where only the answers differ, all are kept, and listed as
+conflicts. `merged.json` names every record that went, the one that stands for it, and why.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from vqa.cli import option, parse_arguments, positional_first
+from vqa.errors import UserError
+from vqa.files import write_json
+from vqa.image_hashes import (
+    MAX_DISTANCE,
+    hamming_distance,
+    hash_images,
+    hash_text,
+    image_groups,
+    looks_alike,
+)
+from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.summary import print_summary
+from vqa.preparation.suspicions_images import Hashes, split_rank
+from vqa.preparation.suspicions_text import normal_question
+from vqa.record_checks import Record
+
+MERGED_FILE = "merged.json"
+
+
+@dataclass
+class DedupArguments:
+    """Arguments of `dedup`."""
+
+    records: str | None = option(None, "record folder, or one record file in any accepted form")
+    output_dir: str | None = option(None, "record folder to write")
+    image_root: str | None = option(None, "folder the image paths are relative to; default: the manifest's")
+    max_distance: int = option(
+        MAX_DISTANCE, "bits of the perceptual hash that may differ; -1: equal bytes only"
+    )
+    max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
+    num_proc: int = option(4, "images hashed at a time; the result does not depend on it")
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What became of the records.
+
+    Attributes:
+        files: split -> records that stay, in their order.
+        merged: one entry for each record that went.
+        conflicts: one entry for each record that another one contradicts; both stay.
+    """
+
+    files: dict[str, list[Record]]
+    merged: list[dict[str, Any]]
+    conflicts: list[dict[str, Any]]
+
+
+def merge_duplicates(files: dict[str, list[Record]], hashes: Hashes, max_distance: int) -> Merging:
+    """Find the records that say the same as another one; see the module's text.
+
+    Args:
+        files: split -> records, in file order.
+        hashes: path of each image -> (sha256, perceptual hash).
+        max_distance: bits of the perceptual hash that may differ; -1: equal bytes only.
+    """
+    first = {path: group[0] for group in image_groups(hashes, max_distance) for path in group}
+    alike: dict[tuple, list[tuple[str, int]]] = defaultdict(list)
+    in_order = sorted(files, key=lambda split: -split_rank(split))  # stable: then in the order of the files
+    for split in in_order:
+        for index, record in enumerate(files[split]):
+            if record["images"]:
+                images = tuple(first.get(path, path) for path in record["images"])
+                alike[(images, normal_question(record["question"]), _options(record))].append((split, index))
+    merged, conflicts, gone = [], [], set()
+    for places in tqdm(alike.values(), desc="Comparing", unit=" questions", delay=2, disable=None):
+        kept: list[Record] = []
+        for split, index in places:
+            record = files[split][index]
+            same = [
+                (other, distance)
+                for other in kept
+                if (distance := _distance(record, other, hashes, max_distance)) is not None
+            ]
+            twin = next((found for found in same if _answers(found[0]) == _answers(record)), None)
+            if twin is not None:
+                merged.append(_entry(record, *twin, hashes))
+                gone.add((split, index))
+                continue
+            if same:
+                conflicts.append(
+                    _entry(record, *same[0], hashes)
+                    | {"answers": record["answers"], "other_answers": same[0][0]["answers"]}
+                )
+            kept.append(record)
+    left = {
+        split: [record for index, record in enumerate(records) if (split, index) not in gone]
+        for split, records in files.items()
+    }
+    return Merging(left, merged, conflicts)
+
+
+def _options(record: Record) -> tuple[str, ...]:
+    """The options of a multiple choice: with others it is another question."""
+    named = record["question_type"] == "mcq" and record["answer_candidates"]
+    return tuple(sorted(option.casefold() for option in named or ()))
+
+
+def _answers(record: Record) -> tuple:
+    """What is accepted, without order, case and spacing; transcriptions to the letter but for spacing."""
+    exact = record["question_type"] == "transcription"
+    texts = (" ".join(answer.split()) for answer in record["answers"])
+    return record["answerable"], frozenset(texts if exact else (text.casefold() for text in texts))
+
+
+def _distance(record: Record, other: Record, hashes: Hashes, max_distance: int) -> int | None:
+    """The largest distance between two records' images, in their order; None when a pair is not the same."""
+    distances = [0]
+    for path, other_path in zip(record["images"], other["images"], strict=True):
+        (sha256, phash), (other_sha256, other_phash) = hashes[path], hashes[other_path]
+        if sha256 == other_sha256:
+            continue
+        if not looks_alike(phash, other_phash, max_distance):
+            return None
+        distances.append(max(1, hamming_distance(phash, other_phash)))
+    return max(distances)
+
+
+def _entry(record: Record, other: Record, distance: int, hashes: Hashes) -> dict[str, Any]:
+    """One line of the books; `distance` 0 means equal bytes, else it is in bits of the perceptual hash."""
+    return {
+        "id": record["id"],
+        "split": record["split"],
+        "same_as": other["id"],
+        "same_as_split": other["split"],
+        "question": record["question"],
+        "distance": distance,
+        "image_sha256": record["image_sha256"],
+        "same_as_sha256": other["image_sha256"],
+        "phash": [hash_text(hashes[path][1]) for path in record["images"]],
+        "same_as_phash": [hash_text(hashes[path][1]) for path in other["images"]],
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, merge, write, and say how many went."""
+    (args,) = parse_arguments(
+        DedupArguments,
+        description=__doc__,
+        argv=positional_first(argv, "records"),
+        prog="prepare_data.py dedup",
+    )
+    if args.records is None or args.output_dir is None:
+        raise UserError("name both: prepare_data.py dedup RECORDS --output_dir OUT")
+    if not -1 <= args.max_distance <= 20:
+        raise UserError(f"--max_distance {args.max_distance}: choose 0 to 20, or -1 for equal bytes only")
+    if args.num_proc < 1 or args.max_image_pixels < 1:
+        raise UserError("--num_proc and --max_image_pixels must be at least 1")
+    folder = read_folder(args.records, args.image_root, args.max_image_pixels)
+    check_output_dir(args.output_dir, "dedup", folder)
+    paths = [path for record in folder.records for path in record["images"]]
+    hashes = hash_images(paths, args.num_proc, args.max_image_pixels)
+    merging = merge_duplicates(folder.files, hashes, args.max_distance)
+    details = {"max_distance": args.max_distance, "conflicts": len(merging.conflicts)}
+    manifest = write_folder(
+        args.output_dir,
+        merging.files,
+        folder.image_root,
+        command="dedup",
+        rows_in=len(folder.records),
+        filtered={"duplicate": len(merging.merged)} if merging.merged else {},
+        details=details,
+        source=folder,
+    )
+    path = f"{args.output_dir}/{MERGED_FILE}"
+    write_json(path, {"merged": merging.merged, "conflicts": merging.conflicts})
+    print_summary(args.output_dir, manifest)
+    print(f"{len(merging.merged):,} merged, {len(merging.conflicts):,} conflicting answers kept -> {path}")
