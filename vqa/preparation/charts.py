@@ -54,7 +54,7 @@ def draw_charts(files: Files, tokens: Mapping[str, int], folder: Path) -> list[P
 
 def _types(files: Files, kinds: Sequence[str]) -> Figure:
     """Bars: what share of a split each type has, with its count."""
-    figure = Figure(figsize=(8, 1.2 + 0.32 * len(kinds) * (len(files) + 0.6)), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 1.2 + 0.2 * len(kinds) * (len(files) + 0.6)), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     height = 0.85 / len(files)
     for number, (split, records) in enumerate(files.items()):
@@ -65,7 +65,7 @@ def _types(files: Files, kinds: Sequence[str]) -> Figure:
         bars = axes.barh(places, shares, height * 0.92, label=label, color=COLORS[number % len(COLORS)])
         axes.bar_label(bars, [f"{counts[kind]:,}" for kind in kinds], padding=3, fontsize=8)
     axes.set_yticks(range(len(kinds)), kinds)
-    axes.invert_yaxis()
+    axes.set_ylim(len(kinds) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("share of the split's records")
@@ -96,7 +96,7 @@ def _by_type(files: Files, kinds: Sequence[str], measure, label: str) -> Figure:
 
 
 def _histogram(axes: Axes, values: Mapping[str, Sequence[int]]) -> None:
-    """Outlined histograms over common bins of whole numbers."""
+    """Histograms over common bins of whole numbers: the first split filled, the others outlined."""
     every = [value for group in values.values() for value in group]
     if not every:
         axes.text(0.5, 0.5, "no answers", ha="center", va="center", transform=axes.transAxes)
@@ -106,10 +106,13 @@ def _histogram(axes: Axes, values: Mapping[str, Sequence[int]]) -> None:
     for number, (split, group) in enumerate(values.items()):
         heights = np.histogram(group, edges)[0] / max(1, len(group))
         color = COLORS[number % len(COLORS)]
+        if number == 0:
+            axes.stairs(heights, edges, color=color, alpha=0.25, fill=True)
         axes.stairs(heights, edges, label=split, color=color, linewidth=1.6)
-        axes.stairs(heights, edges, color=color, alpha=0.18, fill=True)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    middle = (low + high) / 2
+    axes.set_xlim(min(edges[0], max(middle - 2, -0.5)), max(edges[-1], middle + 2))
     axes.set_ylim(bottom=0)
 
 

@@ -16,19 +16,24 @@ COLUMNS = 4
 # Of a cell, in pixels.
 CELL_WIDTH, IMAGE_HEIGHT, PADDING, LINE_HEIGHT = 380, 300, 12, 20
 FONT_SIZE = 15
-MAX_LINES = {"question": 3, "answer": 3}
-PAPER, INK, FAINT, ANSWER, BOX = "#ffffff", "#1a1a1a", "#6a6a6a", "#00539c", "#e00030"
-FRAME = "#d0d0d0"
+# Of heading, question and answer.
+MAX_LINES = (1, 3, 3)
+PAPER, FRAME, INK, FAINT, ANSWER = "#f6f6f6", "#c8c8c8", "#1a1a1a", "#6a6a6a", "#00539c"
+BOX, BOX_EDGE = "#e00030", "#ffffff"
+
+Font = ImageFont.FreeTypeFont
 
 
 def sample(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """`count` records in the order of the file: the types in turn, images not shown yet before others."""
+    """`count` records in their order: splits and types in turn, images not shown yet before others."""
+    generator = random.Random(seed)
     order = list(range(len(records)))
-    random.Random(seed).shuffle(order)
-    waiting: dict[str, list[int]] = {}
+    generator.shuffle(order)
+    waiting: dict[tuple[str, str], list[int]] = {}
     for index in order:
-        waiting.setdefault(records[index]["question_type"], []).append(index)
-    queues = [waiting[kind] for kind in sorted(waiting)]
+        waiting.setdefault((records[index]["split"], records[index]["question_type"]), []).append(index)
+    queues = [waiting[key] for key in sorted(waiting)]
+    generator.shuffle(queues)
     chosen: list[int] = []
     seen: set[str] = set()
     while queues and len(chosen) < count:
@@ -51,19 +56,30 @@ def draw_contact_sheet(
     """
     chosen = sample(records, count, seed)
     regular, bold = _fonts(font)
-    cell_height = IMAGE_HEIGHT + 3 * PADDING + LINE_HEIGHT * (1 + sum(MAX_LINES.values()))
     columns = min(COLUMNS, len(chosen))
-    rows = -(-len(chosen) // columns)
-    sheet = Image.new("RGB", (columns * CELL_WIDTH, rows * cell_height), PAPER)
+    texts = [_lines(record, regular, bold) for record in chosen]
+    rows = [range(start, min(start + columns, len(chosen))) for start in range(0, len(chosen), columns)]
+    heights = [
+        IMAGE_HEIGHT + 3 * PADDING + LINE_HEIGHT * max(len(texts[number]) for number in row) for row in rows
+    ]
+    sheet = Image.new("RGB", (columns * CELL_WIDTH, sum(heights)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, record in enumerate(chosen):
-        left, top = number % columns * CELL_WIDTH, number // columns * cell_height
-        draw.rectangle([left, top, left + CELL_WIDTH - 1, top + cell_height - 1], outline=FRAME)
-        picture = _picture(record, max_pixels)
-        if picture is not None:
-            x = left + (CELL_WIDTH - picture.width) // 2
-            sheet.paste(picture, (x, top + PADDING + (IMAGE_HEIGHT - picture.height) // 2))
-        _write(draw, record, left + PADDING, top + 2 * PADDING + IMAGE_HEIGHT, regular, bold)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for number in row:
+            left = (number - row.start) * CELL_WIDTH
+            draw.rectangle([left, top, left + CELL_WIDTH - 1, top + height - 1], outline=FRAME)
+            picture = _picture(chosen[number], max_pixels)
+            if picture is not None:
+                x = left + (CELL_WIDTH - picture.width) // 2
+                y = top + PADDING + (IMAGE_HEIGHT - picture.height) // 2
+                draw.rectangle([x - 1, y - 1, x + picture.width, y + picture.height], outline=FRAME)
+                sheet.paste(picture, (x, y))
+            y = top + 2 * PADDING + IMAGE_HEIGHT
+            for line, face, color in texts[number]:
+                draw.text((left + PADDING, y), line, font=face, fill=color)
+                y += LINE_HEIGHT
+        top += height
     with atomic_write(path, "wb") as file:
         sheet.save(file, "PNG")
 
@@ -86,33 +102,28 @@ def _picture(record: Record, max_pixels: int) -> Image.Image | None:
         if owner == shown:
             x0, y0, x1, y1 = (value * scale for value in box)
             # A white line around the red one keeps it visible on red; both lie outside of what they mark.
-            draw.rectangle([x0 - 3, y0 - 3, x1 + 3, y1 + 3], outline=PAPER, width=1)
+            draw.rectangle([x0 - 3, y0 - 3, x1 + 3, y1 + 3], outline=BOX_EDGE, width=1)
             draw.rectangle([x0 - 2, y0 - 2, x1 + 2, y1 + 2], outline=BOX, width=2)
     return fitted
 
 
-def _write(draw: ImageDraw.ImageDraw, record: Record, left: int, top: int, regular, bold) -> None:
-    width = CELL_WIDTH - 2 * PADDING
+def _lines(record: Record, regular: Font, bold: Font) -> list[tuple[str, Font, str]]:
+    """What stands below a picture: text, font and colour of each line."""
     heading = f"{record['split']} · {record['question_type']}"
-    if len(record["images"]) > 1:
-        heading += f" · {len(record['images'])} images"
-    if not record["images"]:
-        heading += " · no image"
+    if len(record["images"]) != 1:
+        heading += f" · {len(record['images']) or 'no'} images"
     answer = " | ".join(record["answers"][:3]) if record["answerable"] else "(unanswerable)"
     if len(record["answers"]) > 3:
         answer += f" | +{len(record['answers']) - 3}"
-    parts = [
-        (heading, regular, FAINT, 1),
-        (record["question"], regular, INK, MAX_LINES["question"]),
-        (answer, bold, ANSWER, MAX_LINES["answer"]),
+    parts = ((heading, regular, FAINT), (record["question"], regular, INK), (answer, bold, ANSWER))
+    return [
+        (line, font, color)
+        for (text, font, color), most in zip(parts, MAX_LINES, strict=True)
+        for line in wrap(text, font, CELL_WIDTH - 2 * PADDING, most)
     ]
-    for text, font, color, most in parts:
-        for line in wrap(text, font, width, most):
-            draw.text((left, top), line, font=font, fill=color)
-            top += LINE_HEIGHT
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
+def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
     """Lines no wider than `width` pixels, `most` at the most; an ellipsis where something is left out.
 
     Breaks at spaces, and inside of a word that is wider than a line.
@@ -142,7 +153,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list
     return lines
 
 
-def _fonts(path: str | None) -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
+def _fonts(path: str | None) -> tuple[Font, Font]:
     """Regular and bold; basic layout, which is the same on every machine."""
     dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     files = (path, path) if path else (dejavu / "DejaVuSans.ttf", dejavu / "DejaVuSans-Bold.ttf")
