@@ -134,6 +134,7 @@ def test_sharegpt_variants(root, tmp_path):
         {"messages": [openai("user", "What?"), openai("narrator", "a")]},
         {"messages": [openai("user", "What?"), openai("assistant", "a")], "images": ["https://x.org/a.png"]},
         {"messages": [openai("user", "What?"), openai("assistant", "a")], "images": ["../../etc/passwd"]},
+        {"messages": [openai("user", "What?"), openai("assistant", "a")], "images": ["x" * 5000]},
         {"messages": [openai("user", "Draw a cat"), openai("assistant", "<image>")], "images": ["3.jpg"]},
         {"messages": [openai("user", "Time?"), openai("function_call", "{}"), openai("observation", "{}"),
                       openai("assistant", "noon")]},
@@ -155,12 +156,13 @@ def test_sharegpt_variants(root, tmp_path):
         ("line 6", "messages[1]: unknown role 'narrator'"),
         ("line 7", "images: 'https://x.org/a.png' is no file; download it and name the file"),
         ("line 8", "images[0]: '../../etc/passwd' leaves the image root with '..'"),
-        ("line 9", "the answer holds an image"),
-        ("line 10, turn 0", "a call of a tool"),
-        ("line 10, turn 1", "a call of a tool"),
-        ("line 10, turn 2", "an answer without a question"),
-        ("line 11", "not valid JSON: Expecting property name enclosed in double quotes (column 2)"),
+        ("line 10", "the answer holds an image"),
+        ("line 11, turn 0", "a call of a tool"),
+        ("line 11, turn 1", "a call of a tool"),
+        ("line 11, turn 2", "an answer without a question"),
+        ("line 12", "not valid JSON: Expecting property name enclosed in double quotes (column 2)"),
     ]
+    assert rejects.pop("chats.jsonl: line 9").endswith("cannot be read: File name too long")
     assert rejects == {f"chats.jsonl: {line}": reason for line, reason in reasons}
 
 
@@ -303,7 +305,10 @@ def test_tags_leave_the_text(parts, first):
 _PART = st.sampled_from(["from", "value", "role", "content", "type", "text", "image"])
 _FIELD = "messages conversations images image instruction output history system chosen kto_tag".split()
 _VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["human", "gpt", "system", "<image>", "text"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["human", "gpt", "system", "<image>", "text"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_PART, inner, max_size=3),
     max_leaves=8,
 )

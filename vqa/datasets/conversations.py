@@ -13,6 +13,7 @@ prompts are in `meta.system`. `<image>` tags say which images a turn has seen; t
 of a question, and become "image 1", "image 2" where one stands within it.
 """
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ def llamafactory_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     described = 0
     for entry, description in _descriptions(folder / INFO_FILE):
         file_name = description.get("file_name")
-        if not isinstance(file_name, str) or not (folder / file_name).exists():
+        if not isinstance(file_name, str) or not os.path.exists(folder / file_name):
             continue  # a data set of the hub, or one that is not downloaded
         try:
             path = resolve_inside(folder, file_name)

@@ -4,6 +4,7 @@ The forms are told apart and renamed in `vqa/raw_forms.py`. A folder is read fil
 its name; a row that names its own split keeps it. Images are relative to the folder.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -133,7 +134,8 @@ class ImageFinder:
         spellings = [name, name.replace("\\", "/")] if "\\" in name else [name]
         for folder in self.folders:
             for spelling in spellings:
-                if (self.root / folder / spelling).is_file():
+                # Unlike Path.is_file, this takes any name, however long.
+                if os.path.isfile(self.root / folder / spelling):
                     if folder != self.folders[0]:
                         self.folders.sort(key=lambda other, hit=folder: other != hit)
                     return (PurePosixPath(folder) / spelling).as_posix()

@@ -38,7 +38,7 @@ from vqa.raw_forms import RowProblem
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 # Field of the record -> columns that are taken for it when none is named.
 _DEFAULTS = {
-    "id": ("id",),
+    "id": (),  # often that of an image, which several questions share
     "question": ("question",),
     "answers": ("answers", "answer"),
     "answerable": ("answerable",),

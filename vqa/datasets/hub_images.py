@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def _from_text(text: str, root: Path) -> bytes:
         if _suffix(content):
             return content
     path = _inside(text, root)
-    if not path.is_file():
+    if not os.path.isfile(path):  # which, unlike Path.is_file, takes any name
         raise ImageProblem(f"images: {text!r:.200} does not exist")
     if path.stat().st_size > MAX_IMAGE_BYTES:
         raise ImageProblem(f"images: {text!r} is larger than {MAX_IMAGE_BYTES // 2**20} MiB")
