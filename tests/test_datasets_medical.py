@@ -59,7 +59,7 @@ def write_slake(root, validation="validate.json"):
         "half a row",
     ]
     write(root / "train.json", train)
-    write(root / validation, [slake_row(8, "Where is the nodule?", "Lower Left Lung")])
+    write(root / validation, [slake_row(8, "Where is the nodule?", "Lower Left  Lung")])
     write(
         root / "test.json", [slake_row(9, "图中肺和心脏哪个更大?", "肺", answer_type="CLOSED", q_lang="zh")]
     )
@@ -74,7 +74,11 @@ def test_slake(tmp_path):
     out = tmp_path / "out"
     manifest = convert(SLAKE, tmp_path, out, ConvertOptions())  # one folder above the publication
     assert manifest["rows"] == {"in": 11, "records": 6, "filtered": 0, "rejects": 5}
-    assert manifest["repairs"] == {"entries of detection.json left out": 1, "number as answer": 1}
+    assert manifest["repairs"] == {
+        "entries of detection.json left out": 1,
+        "number as answer": 1,
+        "stray space in an answer": 1,
+    }
     train = lines(out / "train.jsonl")
     image = tmp_path / "Slake1.0/imgs/xmlab1/source.jpg"
     assert train[0] == {
@@ -112,6 +116,7 @@ def test_slake(tmp_path):
     assert (train[3]["answers"], train[3]["boxes"]) == (["2"], [])
 
     (validation,) = lines(out / "validation.jsonl")
+    assert validation["answers"] == ["Lower Left Lung"]
     assert validation["meta"]["box_labels"] == ["Left Lung"] and validation["boxes"] == [[30, 5, 60, 25]]
     (test,) = lines(out / "test.jsonl")
     assert test["answer_candidates"] == ["肺", "心脏"] and len(test["boxes"]) == 2
@@ -140,6 +145,10 @@ def test_slake_refuses_other_languages_and_other_folders(tmp_path):
     write_slake(tmp_path / "in")
     with pytest.raises(UserError, match="--language fr: SLAKE has en, zh"):
         convert(SLAKE, tmp_path / "in", tmp_path / "out", ConvertOptions(language="fr"))
+    with pytest.raises(UserError, match=r"^--input: give the folder of SLAKE"):
+        SLAKE.find_input(None)
+    with pytest.raises(UserError, match="no such folder; give the folder of SLAKE"):
+        SLAKE.find_input(tmp_path / "none")
     with pytest.raises(UserError, match="not SLAKE"):
         SLAKE.find_input(tmp_path / "in" / "imgs")
     write(tmp_path / "in" / "train.json", '["img_name"' + "[" * 10_000)
@@ -200,7 +209,8 @@ def test_detection_forms(tmp_path):
     [
         ("Which organ is abnormal, heart or lung?", ["heart", "lung"]),
         ("Where is the liver in this image,left,top or upper left?", ["left", "top", "upper left"]),
-        ("Is this a study of: the head, the chest, or the pelvis ?", ["the head", "the chest", "the pelvis"]),
+        ("What is it: the head, the chest, or the pelvis ?", ["the head", "the chest", "the pelvis"]),
+        ("Is this a CT, MRI or X-ray?", []),
         ("扫描的是图像的哪个平面,横断面还是冠状面?", ["横断面", "冠状面"]),
         ("肺或者心脏哪个是异常的?", ["肺", "心脏"]),
         ("Is it one or two?", []),
@@ -248,7 +258,7 @@ def write_rad(root, name="VQA_RAD Dataset Public.json"):
         rad_row("2", "test_freeform", "b2", "Is there a bleed?", "no"),
         rad_row("3", "freeform", "c3", "How many lesions?", 2, question_type="COUNT", answer_type="OPEN"),
         rad_row("4", "freeform", "NULL", "What is seen?", "a cyst", question_type="PRSE, ATRIB"),
-        rad_row("5", "test_para", "NULL", "Is this a study of, CT or MRI?", "CT", question_type="Other"),
+        rad_row("5", "test_para", "NULL", "Which modality is it, CT or MRI?", "CT", question_type="Other"),
         rad_row("6", "freeform", "d4", "And here?", "yes", image_name="synpic7.jpg"),
         rad_row("7", "freeform", "e5", "No answer?", None),
         rad_row("8", "freeform", "e5", "No image?", "yes", image_name=None),
@@ -266,7 +276,7 @@ def test_vqa_rad_public(tmp_path):
         "misspelt question type": 2,
         "number as answer": 1,
         "several question types": 1,
-        "space around the answer": 1,
+        "stray space in an answer": 1,
     }
     train, test = lines(tmp_path / "out/train.jsonl"), lines(tmp_path / "out/test.jsonl")
     image = tmp_path / "in/VQA_RAD Image Folder/synpic1.jpg"

@@ -18,7 +18,7 @@ from typing import Any
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.dicom_pixels import DicomProblem, read_picture
 from vqa.datasets.raw_json import read_table
-from vqa.datasets.row_values import answer_text, split_name
+from vqa.datasets.row_values import answer_text, input_folder, split_name
 from vqa.errors import UserError
 from vqa.files import atomic_write
 from vqa.images import ImageProblem, resolve_inside
@@ -34,9 +34,7 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 def find_input(given: Path | None) -> Path:
     """The folder that the table's file names are relative to."""
-    if given is None or not given.is_dir():
-        raise UserError(f"--input {given or ''}: give the folder of DICOM files")
-    return given
+    return input_folder(given, "the folder of DICOM files")
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vqa.datasets import slake, vqa_rad
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.row_values import input_folder
 from vqa.errors import UserError
 
 _DEPTH = 2
@@ -13,8 +14,7 @@ _DEPTH = 2
 
 def find_input(given: Path | None) -> Path:
     """The folder that holds both, each in a folder of its own (or both in this one)."""
-    if given is None or not given.is_dir():
-        raise UserError(f"--input {given or ''}: give a folder that holds SLAKE and VQA-RAD")
+    given = input_folder(given, "a folder that holds SLAKE and VQA-RAD")
     _parts(given)
     return given
 

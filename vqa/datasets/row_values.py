@@ -19,6 +19,7 @@ _BETWEEN = re.compile(r"\s*[,，、]\s*(?:or\s+)?|\s+or\s+|还是", re.I)
 # In Chinese also before the question word: 图中肺、心脏和肝脏哪个更大?
 _WHICH = re.compile(r"(?:^|中)(?P<list>[^中]+?)哪个")
 _JOINED = re.compile(r"[,，、]|和|或者|还是")
+_ASKS = re.compile(r"\b(?:which|what|where|how)\b|[\u4e00-\u9fff]", re.I)
 _LAST = re.compile(r"\s+or\s+|还是", re.I)
 _MOST_WORDS = 4
 
@@ -28,6 +29,20 @@ _CHINESE_PAIRS = (
     ("包括", "不包括"), ("正常", "不正常"),
 )  # fmt: skip
 _CHINESE_SPELLINGS = {"是": "是的", "否": "不是"}
+
+
+def input_folder(given: Path | None, what: str) -> Path:
+    """The user's `--input`. Raises UserError where it is not given or no folder, saying what it should be."""
+    if given is None:
+        raise UserError(f"--input: give {what}")
+    if not given.is_dir():
+        raise UserError(f"--input {given}: no such folder; give {what}")
+    return given
+
+
+def with_subfolders(folder: Path) -> list[Path]:
+    """The folder and those directly in it: archives are often unpacked into one more."""
+    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
 
 
 def split_name(text: str) -> str:
@@ -86,21 +101,22 @@ def folder_of_images(root: Path, names: Iterable[str]) -> str:
 
 
 def answer_text(value: Any) -> tuple[Any, tuple[str, ...]]:
-    """An answer as text, and what was mended: a bare number, space around it. Other types stay."""
+    """An answer as text, and what was mended: a bare number, stray spaces. Other types stay as they are."""
     if type(value) in (int, float):
         return str(value), ("number as answer",)
-    if isinstance(value, str) and value != value.strip():
-        return value.strip(), ("space around the answer",)
+    if isinstance(value, str) and value != " ".join(value.split()):
+        return " ".join(value.split()), ("stray space in an answer",)
     return value, ()
 
 
 def alternatives(question: str) -> list[str]:
     """What a question offers after its first comma: "Which is bigger, heart or lung?" -> heart, lung.
 
-    [] where it ends otherwise. In Chinese the last two are joined by 还是, or all stand before 哪个.
+    [] where it ends otherwise, or may have begun its list before the comma ("Is this a CT, MRI or X-ray?").
+    In Chinese the last two are joined by 还是, or all stand before 哪个.
     """
     offer, which = _OFFER.search(question), _WHICH.search(question)
-    if offer is not None and _LAST.search(offer["list"]):
+    if offer is not None and _LAST.search(offer["list"]) and _ASKS.search(question[: offer.start()]):
         options = [option.strip() for option in _BETWEEN.split(offer["list"])]
     elif which is not None:
         options = [option.strip() for option in _JOINED.split(which["list"])]

@@ -20,8 +20,10 @@ from vqa.datasets.row_values import (
     begins_with_key,
     closed_fields,
     folder_of_images,
+    input_folder,
     published_rows,
     split_files,
+    with_subfolders,
 )
 from vqa.datasets.slake_boxes import corners, header_size, mentioned, read_objects
 from vqa.errors import UserError
@@ -38,9 +40,8 @@ def is_slake(folder: Path) -> bool:
 
 def find_input(given: Path | None) -> Path:
     """The folder with `train.json` and `imgs/`: as given, or one folder below it."""
-    if given is None or not given.is_dir():
-        raise UserError(f"--input {given or ''}: give the folder of SLAKE, with train.json and imgs/")
-    for folder in (given, *sorted(path for path in given.iterdir() if path.is_dir())):
+    given = input_folder(given, "the folder of SLAKE, with train.json and imgs/")
+    for folder in with_subfolders(given):
         if is_slake(folder):
             return folder
     raise UserError(f"--input {given}: not SLAKE: no train.json, validate.json or test.json with img_name")

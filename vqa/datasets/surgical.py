@@ -22,7 +22,14 @@ from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.raw_json import files_inside, parse_json, read_lines
-from vqa.datasets.row_values import answer_text, folder_of_images, published_rows, split_files
+from vqa.datasets.row_values import (
+    answer_text,
+    folder_of_images,
+    input_folder,
+    published_rows,
+    split_files,
+    with_subfolders,
+)
 from vqa.errors import UserError
 
 # Options as the paper lists them, for questions with one choice; "none" where the image has no polyp.
@@ -45,10 +52,7 @@ _X1_FORMS = (".json", ".jsonl", ".csv")
 
 def find_kvasir(given: Path | None) -> Path:
     """The folder with `metadata.csv`, or with the train and test files of x1."""
-    if given is None or not given.is_dir():
-        raise UserError(
-            f"--input {given or ''}: give the folder of Kvasir-VQA, with metadata.csv and images/"
-        )
+    given = input_folder(given, "the folder of Kvasir-VQA, with metadata.csv and images/")
     if not _kvasir_files(given):
         raise UserError(f"--input {given}: not Kvasir-VQA: no metadata.csv, and no train or test file of x1")
     return given
@@ -68,8 +72,9 @@ def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 
 
 def _kvasir_files(root: Path) -> list[tuple[str, Path]]:
-    metadata = root / "metadata.csv"
-    return [("train", metadata)] * metadata.is_file() + split_files(root, _X1_FORMS)
+    tables = files_inside(root, root, (".csv",))
+    metadata = [("train", path) for path in tables if path.name == "metadata.csv"]
+    return metadata + split_files(root, _X1_FORMS)
 
 
 def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, folder: str) -> RawRow:
@@ -124,9 +129,8 @@ def _from_messages(row: dict[str, Any]) -> tuple[str | None, str | None, str | N
 
 def find_endovis(given: Path | None) -> Path:
     """The folder with `seq_1`, `seq_2`, ...: as given, or one folder below it."""
-    if given is None or not given.is_dir():
-        raise UserError(f"--input {given or ''}: give the folder of EndoVis-18-VQA, with seq_1, seq_2, ...")
-    for folder in (given, *sorted(path for path in given.iterdir() if path.is_dir())):
+    given = input_folder(given, "the folder of EndoVis-18-VQA, with seq_1, seq_2, ...")
+    for folder in with_subfolders(given):
         if any((path / name).is_dir() for _, path in _sequences(folder) for name in QA_FOLDERS):
             return folder
     raise UserError(f"--input {given}: not EndoVis-18-VQA: no seq_N/vqa/Classification or seq_N/vqa/Sentence")

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.raw_json import files_inside
 from vqa.datasets.row_values import (
     answer_text,
     begins_with_key,
     closed_fields,
     folder_of_images,
+    input_folder,
     published_rows,
     split_files,
+    with_subfolders,
 )
 from vqa.errors import UserError
 
@@ -39,7 +42,8 @@ _USED = ("image_name", "image", "question", "answer", "conversations")
 
 def annotation_files(folder: Path) -> list[tuple[str, Path]]:
     """(split, file) of VQA-RAD's files in a folder; the split of the public file is "": its rows tell it."""
-    public = [path for path in sorted(folder.glob("*.json")) if re.fullmatch(r"VQA.?RAD.*Public", path.stem)]
+    found = files_inside(folder, folder, (".json",))
+    public = [path for path in found if re.fullmatch(r"VQA.?RAD.*Public", path.stem)]
     if public:
         return [("", public[0])]
     files = split_files(folder)
@@ -48,11 +52,8 @@ def annotation_files(folder: Path) -> list[tuple[str, Path]]:
 
 def find_input(given: Path | None) -> Path:
     """The folder with the public JSON, or with a derived train and test file: as given or one below it."""
-    if given is None or not given.is_dir():
-        raise UserError(
-            f"--input {given or ''}: give the folder of VQA-RAD, with 'VQA_RAD Dataset Public.json'"
-        )
-    for folder in (given, *sorted(path for path in given.iterdir() if path.is_dir())):
+    given = input_folder(given, "the folder of VQA-RAD, with 'VQA_RAD Dataset Public.json'")
+    for folder in with_subfolders(given):
         if annotation_files(folder):
             return folder
     raise UserError(

@@ -21,7 +21,7 @@ from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.raw_json import files_inside, read_json
-from vqa.datasets.row_values import folder_of_images, published_rows, split_files, split_name
+from vqa.datasets.row_values import folder_of_images, input_folder, published_rows, split_files, split_name
 from vqa.errors import UserError
 
 _SUBFOLDERS = ("", "annotations", "questions")
@@ -47,10 +47,7 @@ def question_files(root: Path) -> list[tuple[str, Path]]:
 
 def find_input(given: Path | None) -> Path:
     """The folder with the question files, directly or in `annotations/` or `questions/`."""
-    if given is None or not given.is_dir():
-        raise UserError(
-            f"--input {given or ''}: give the folder with *_questions.json and *_annotations.json"
-        )
+    given = input_folder(given, "the folder with *_questions.json and *_annotations.json")
     if not question_files(given):
         raise UserError(f"--input {given}: no *_questions.json, and no train.json, val.json or test.json")
     return given
@@ -87,8 +84,10 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
     """Question id -> annotation, of the file beside the questions' (or in `annotations/`); empty without."""
     name = questions.name.replace("OpenEnded_", "").replace("_questions", "_annotations")
-    found = [path for path in (questions.parent / name, root / "annotations" / name) if path.is_file()]
-    if not found or found[0] == questions:
+    folders = [folder for folder in (questions.parent, root / "annotations") if folder.is_dir()]
+    here = [path for folder in folders for path in files_inside(root, folder, (".json",))]
+    found = [path for path in here if path.name == name and path != questions]
+    if not found:
         return {}
     value = read_json(found[0])
     annotations = value.get("annotations") if isinstance(value, dict) else None
