@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def mentioned(labels: Sequence[str], text: str) -> set[str]:
     words = _words(text)
     by_name: dict[tuple[str, ...], set[str]] = {}
     for label in labels:
-        by_name.setdefault(tuple(_words(label)), set()).add(label)
+        by_name.setdefault(_name(label), set()).add(label)
     found: set[str] = set()
     for name in sorted(by_name, key=lambda name: (-len(name), name)):
         if name and _take(words, name):
@@ -109,21 +110,28 @@ def mentioned(labels: Sequence[str], text: str) -> set[str]:
     return found
 
 
+@lru_cache(maxsize=1024)
+def _name(label: str) -> tuple[str, ...]:
+    return tuple(_words(label))
+
+
 def _words(text: str) -> list[str]:
     # Punctuation stays as a word of its own, so that no name reaches across it.
     return [_singular(word) for word in re.findall(r"[a-z0-9]+|[,;.?/]", text.casefold())]
 
 
 def _singular(word: str) -> str:
-    plural = len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    plural = len(word) > 3 and word[-1] == "s" and word[-2] not in "sui"
     return word[:-1] if plural else word
 
 
 def _take(words: list[str], name: tuple[str, ...]) -> bool:
     """Whether `name` stands in `words`; where it does, its words are used up."""
     taken = False
+    if name[0] not in words:
+        return False
     for start in range(len(words) - len(name) + 1):
-        if tuple(words[start : start + len(name)]) == name:
+        if words[start] == name[0] and tuple(words[start : start + len(name)]) == name:
             words[start : start + len(name)] = [";"] * len(name)
             taken = True
     return taken
