@@ -103,8 +103,10 @@ def near_duplicate_groups(hashes: Mapping[Key, int], max_distance: int = MAX_DIS
 
     Args:
         hashes: key -> `perceptual_hash`.
-        max_distance: bits of the pHash that may differ, 0 to 20.
+        max_distance: bits of the pHash that may differ, 0 to 20; below 0 there are no groups.
     """
+    if max_distance < 0:
+        return []
     keys = [key for key, value in hashes.items() if value != BLANK]
     values = [hashes[key] for key in keys]
     # Equal hashes are one node, so that a thousand copies do not make a million pairs.

@@ -5,8 +5,8 @@
 Two records are one when their images are equal byte for byte or look the same (`--max_distance` bits of the
 perceptual hash, with thumbnails that agree), their questions are equal but for case, spaces and final
 punctuation, and their accepted answers are the same. Records of an evaluation split win over training
-records; within a split the first one stays. Where only the answers differ, all are kept, and listed as
-conflicts. `merged.json` names every record that went, the one that stands for it, and why.
+records; within a split the first one stays. Where answers exclude each other, both are kept, and
+listed as a conflict. `merged.json` names every record that went, the one that stands for it, and why.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation.folders import check_output_dir, read_folder, write_folder
 from vqa.preparation.summary import print_summary
 from vqa.preparation.suspicions_images import Hashes, split_rank
-from vqa.preparation.suspicions_text import normal_question
+from vqa.preparation.suspicions_text import agree, normal_question
 from vqa.record_checks import Record
 
 MERGED_FILE = "merged.json"
@@ -97,11 +97,10 @@ def merge_duplicates(files: dict[str, list[Record]], hashes: Hashes, max_distanc
                 merged.append(_entry(record, *twin, hashes))
                 gone.add((split, index))
                 continue
-            if same:
-                conflicts.append(
-                    _entry(record, *same[0], hashes)
-                    | {"answers": record["answers"], "other_answers": same[0][0]["answers"]}
-                )
+            against = next((found for found in same if not agree(record, found[0])), None)
+            if against is not None:
+                answers = {"answers": record["answers"], "other_answers": against[0]["answers"]}
+                conflicts.append(_entry(record, *against, hashes) | answers)
             kept.append(record)
     left = {
         split: [record for index, record in enumerate(records) if (split, index) not in gone]
