@@ -33,7 +33,7 @@ EXPECTED = "{train,val,test}/<split>_human.json and <split>_augmented.json"
 _QUESTIONS = re.compile(r"(train|val|validation|test)(?:_(human|augmented))?\.jsonl?", re.I)
 _ORIGINS = {0: "human", 1: "augmented", "human_test": "human", "augmented_test": "augmented"}
 _LIST = re.compile(r"\[(.*,.*)\]", re.S)
-_TAKEN = ("query", "question", "image", "human_or_machine", "type")
+_TAKEN = ("query", "question", "label", "answer", "image", "human_or_machine", "type")
 
 
 def find_input(given: Path | None) -> Path:

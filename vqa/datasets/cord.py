@@ -4,7 +4,7 @@ Schema: github.com/clovaai/cord and the Parquet files of `naver-clova-ix/cord-v1
 `{train,dev,test}/{image,json}/receipt_NNNNN.{png,json}`, or rows of `{image, ground_truth}` (`file_name` in
 a `metadata.jsonl`), where `ground_truth` is a JSON string. Both hold `valid_line: [{words: [{quad: {x1..y4},
 is_key, row_id, text}], category: "menu.nm", group_id, sub_group_id}]`, `meta: {image_size, ...}` and, but for
-the first release, `gt_parse: {menu: [{nm, cnt, price, sub: [...]}], sub_total: {...}, total: {...}}`; there the
+the first release, `gt_parse: {menu: [{nm, price, sub: [...]}], sub_total: {...}, total: {...}}`; there the
 parse is built from the lines. One item stands without its list, a value on several lines is a list.
 
 A row is a leaf; a receipt without any is one row. Boxes are those of the valid line of that category and

@@ -34,7 +34,8 @@ def read_valid_lines(value: Any) -> list[ValidLine]:
             raise RowProblem(f"valid_line[{number}].words: expected a list of objects")
         if not isinstance(category, str):
             raise RowProblem(f"valid_line[{number}].category: expected a string")
-        values = [w for w in words if not w.get("is_key") and isinstance(w.get("text"), str)]
+        written = [word for word in words if isinstance(word.get("text"), str) and word["text"].strip()]
+        values = [word for word in written if not word.get("is_key")]
         text = " ".join(" ".join(word["text"] for word in values).split())
         if text:
             boxes = [box for box in (_quad_box(word.get("quad")) for word in values) if box]

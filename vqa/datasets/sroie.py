@@ -3,8 +3,8 @@
 Schema: the RRC challenge "Scanned Receipts OCR and Information Extraction". A receipt has an image, a text
 file of lines `x1,y1,x2,y2,x3,y3,x4,y4,TEXT`, in which the text may hold commas, and a JSON object `{company,
 date, address, total}`. Layouts: `{train,test}/{img,box,entities}/X.{jpg,txt,txt}`; the challenge's folders
-`0325updated.task1train(626p)` (images, lines), `0325updated.task2train(626p)` (entities), `task1&2_test(361p)`,
-`text.task1&2-test(361p)`, `SROIE_test_images_task_3`, `SROIE_test_gt_task_3`; `{img,box,key}/N.{jpg,csv,json}`;
+`0325updated.task1train(626p)` (images, lines), `0325updated.task2train(626p)` (entities),
+`text.task1&2-test(361p)`, `SROIE_test_{images,gt}_task_3`; `{img,box,key}/N.{jpg,csv,json}`;
 rows of `{image, words, bboxes, entities}` exported from Parquet. Texts are UTF-8, some Latin-1.
 
 A row is an entity; a receipt without any, such as the copies `X(1).jpg` in the challenge's archive, is one
