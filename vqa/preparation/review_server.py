@@ -1,9 +1,9 @@
 """The server of `review`: one page and the few requests it makes, for this machine only.
 
-What a request can reach: the images of the records, by number, and the decisions. No path and no name out of
-a URL touches the disk. Every address begins with a key drawn for this run, so that neither another user of the
-machine nor a page of another site can look or decide; what changes anything repeats the key in a header, which
-another site's form cannot send; and a foreign `Host` (DNS rebinding) is refused.
+What a request can reach: the images of the records, by number, and the decisions. No path and no name out
+of a URL touches the disk. Every address begins with a key drawn for this run, so that neither another user of
+the machine nor a page of another site can look or decide; what changes anything repeats the key in a header,
+which another site's form cannot send; and a foreign `Host` (DNS rebinding) is refused.
 """
 
 import hmac
