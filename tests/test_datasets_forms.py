@@ -325,12 +325,17 @@ ENTITIES = {
 }
 BOXES = {"company": [[72, 15, 200, 24]], "date": [[50, 55, 180, 64]], "address": []}
 BOXES["total"] = [[10, 65, 90, 74], [10, 85, 90, 94]]
+TRAIN = "train(626p)"
 LAYOUTS = [
     ("SROIE2019/train/img", "SROIE2019/train/box", "SROIE2019/train/entities", "train", "txt", "txt"),
-    *[
-        ("0325updated.task1train(626p)", "0325updated.task1train(626p)", entities, "train", "txt", "txt")
-        for entities in ("0325updated.task2train(626p)",)
-    ],
+    (
+        f"0325updated.task1{TRAIN}",
+        f"0325updated.task1{TRAIN}",
+        f"0325updated.task2{TRAIN}",
+        "train",
+        "txt",
+        "txt",
+    ),
     (
         "SROIE_test_images_task_3",
         "text.task1&2-test\uff08361p)",
