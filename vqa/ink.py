@@ -35,6 +35,7 @@ MARGIN = 0.02
 # Of the reduced image's pixels: what is smaller is dust.
 SMALLEST_DOT = 5
 _STROKE_SIDES = (9, 31)
+_SMALLEST_AREA = (7, 7)
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -82,16 +83,21 @@ def _strokes(pixels: np.ndarray) -> np.ndarray:
     """Pixels of lines, letters and dots, thinner than the square."""
     height, width, _ = pixels.shape
     side = min(max(min(height, width) // 3, _STROKE_SIDES[0]), _STROKE_SIDES[1])
-    dark = np.zeros((height, width), bool)
-    light = dark.copy()
+    inside = (slice(side, -side), slice(side, -side))
+    ink = np.zeros((height, width), bool)
     for channel in np.moveaxis(pixels, 2, 0).astype(np.int16):
         channel = _without_specks(channel)
         padded = np.pad(channel, side, mode="edge")  # else the closing would see beyond the edge
-        inside = (slice(side, -side), slice(side, -side))
-        dark |= _stands_out((ndimage.grey_closing(padded, size=side) - padded)[inside])
-        light |= _stands_out((padded - ndimage.grey_opening(padded, size=side))[inside])
-    # Beside dark strokes the gaps between them look light, and the other way round: the more is the ink.
-    ink = _without_crossing_lines(max(dark, light, key=np.count_nonzero))
+        dark = _stands_out((ndimage.grey_closing(padded, size=side) - padded)[inside])
+        light = _stands_out((padded - ndimage.grey_opening(padded, size=side))[inside])
+        # Gaps between dark strokes stand out as light, but are no lighter than paper; and the reverse.
+        level = np.median(channel)
+        if level >= 128:
+            light &= channel > level + CONTRAST
+        else:
+            dark &= channel < level - CONTRAST
+        ink |= dark | light
+    ink = _without_crossing_lines(ink)
     labels, _ = ndimage.label(ink, structure=_EIGHT)
     return ink & (np.bincount(labels.ravel()) >= SMALLEST_DOT)[labels]
 
@@ -138,4 +144,5 @@ def _areas(pixels: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(extreme & ~hue, structure=_EIGHT)
     sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     bed = {label for side in sides for label in np.unique(side) if label and np.mean(side == label) > 0.9}
-    return hue | (extreme & ~np.isin(labels, list(bed)))
+    areas = hue | (extreme & ~np.isin(labels, list(bed)))
+    return ndimage.binary_opening(areas, np.ones(_SMALLEST_AREA, bool))
