@@ -19,6 +19,7 @@ from vqa.image_hashes import (
     image_groups,
     looks_alike,
     near_duplicate_groups,
+    nearest_images,
     perceptual_hash,
 )
 from vqa.synthesis.shapes import generate_scene
@@ -107,6 +108,25 @@ def test_blank_images_match_only_byte_for_byte(tmp_path):
     assert near_duplicate_groups({name: phash for name, (_, phash) in hashes.items()}) == [
         [names[1], names[4]]
     ]
+
+
+def test_the_nearest_of_several():
+    looks = 7 << 64 | 0xF0F0
+    known = {
+        "far": ("1", looks ^ 0x7F),
+        "near": ("2", looks ^ 1),
+        "as near": ("3", looks ^ 2),
+        "w": ("4", BLANK),
+    }
+    asked = {
+        "same": ("1", looks),
+        "alike": ("5", looks),
+        "other": ("6", looks ^ (1 << 60) - 1),
+        "b": ("7", BLANK),
+    }
+    assert nearest_images(asked, known) == {"same": ("far", 0), "alike": ("near", 1)}
+    assert nearest_images({"twin": ("5", looks)}, {"looks": ("6", looks)}) == {"twin": ("looks", 1)}
+    assert nearest_images(asked, {}) == nearest_images({}, known) == {}
 
 
 def test_a_damaged_image_is_named(tmp_path):
