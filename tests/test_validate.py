@@ -338,6 +338,22 @@ def test_command_finds_each_and_fixes_what_it_can(dirty_folder, tmp_path, capsys
     assert [reject["where"] for reject in rejects] == ["train.jsonl:8", "train.jsonl:9", "train.jsonl:11"]
 
 
+def test_a_model_counts_with_its_own_processor(dirty_folder, tmp_path, capsys):
+    model = tmp_path / "tiny"
+    weights, processor = build_tiny_model("qwen2_vl")
+    weights.config.save_pretrained(model)
+    processor.save_pretrained(model)
+    options = ["--max_length", "500", "--model_name_or_path", str(model), "--output_dir", str(tmp_path / "o")]
+    assert main([str(dirty_folder / "test.jsonl"), *options, "--max_pixels", "100352"]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny" in shown and "estimated" not in shown and "llava" not in shown
+    assert main([str(dirty_folder), *options]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "o/suspicious.jsonl").read_text().splitlines()]
+    assert [(row["id"], list(row["tokens"])) for row in rows if row["check"] == "max_length"] == [
+        ("long", ["tiny"])
+    ]
+
+
 def test_an_array_on_one_line_keeps_its_sound_rows(tmp_path):
     photograph(1, 64).save(tmp_path / "a.png")
     rows = [

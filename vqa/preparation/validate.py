@@ -92,9 +92,14 @@ def count_lengths(records: Sequence[Record], args: ValidateArguments) -> dict[st
     if args.model_name_or_path is None:
         return estimate_lengths(records, args.answer_style, args.min_pixels, args.max_pixels)
     processor = load_processor(args.model_name_or_path)
-    encoder = PromptEncoder(processor, args.min_pixels, args.max_pixels, args.max_image_pixels)
+    encoder = PromptEncoder(
+        processor,
+        min_pixels=args.min_pixels,
+        max_pixels=args.max_pixels,
+        image_max_pixels=args.max_image_pixels,
+    )
     name = Path(args.model_name_or_path).name
-    return {name: list(measure_lengths(records, args.answer_style, encoder))}
+    return {name: measure_lengths(records, args.answer_style, encoder)}
 
 
 def main(argv: Sequence[str]) -> int:
