@@ -47,15 +47,15 @@ def sample(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def draw_contact_sheet(
-    records: Sequence[Record], path: Path, count: int, seed: int, max_pixels: int, font: str | None = None
+    records: Sequence[Record], path: Path, count: int, seed: int, max_pixels: int, fonts: tuple[Font, Font]
 ) -> None:
-    """Draw `count` sampled records into a PNG.
+    """Draw `count` sampled records into a PNG; `fonts` are those of `load_fonts`.
 
     Raises:
-        UserError: an image cannot be read, or `font` is no TrueType font.
+        UserError: an image cannot be read.
     """
     chosen = sample(records, count, seed)
-    regular, bold = _fonts(font)
+    regular, bold = fonts
     columns = min(COLUMNS, len(chosen))
     texts = [_lines(record, regular, bold) for record in chosen]
     rows = [range(start, min(start + columns, len(chosen))) for start in range(0, len(chosen), columns)]
@@ -153,8 +153,11 @@ def wrap(text: str, font: Font, width: int, most: int) -> list[str]:
     return lines
 
 
-def _fonts(path: str | None) -> tuple[Font, Font]:
-    """Regular and bold; basic layout, which is the same on every machine."""
+def load_fonts(path: str | None) -> tuple[Font, Font]:
+    """A font in its regular and bold cut, or `path` for both; DejaVu Sans has every Vietnamese letter.
+
+    Basic layout, which is the same on every machine. Raises UserError.
+    """
     dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     files = (path, path) if path else (dejavu / "DejaVuSans.ttf", dejavu / "DejaVuSans-Bold.ttf")
     try:

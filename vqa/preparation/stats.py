@@ -33,7 +33,7 @@ from vqa.errors import UserError
 from vqa.files import write_json
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation.charts import draw_charts
-from vqa.preparation.contact_sheet import draw_contact_sheet
+from vqa.preparation.contact_sheet import draw_contact_sheet, load_fonts
 from vqa.preparation.folders import read_folder
 from vqa.record_checks import Record
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     (args,) = parse_arguments(StatsArguments, description=__doc__, argv=argv, prog="prepare_data.py stats")
     if args.num_samples < 1:
         raise UserError("--num_samples must be at least 1")
-    tokenizer = load_tokenizer(args.model_name_or_path)
+    tokenizer, fonts = load_tokenizer(args.model_name_or_path), load_fonts(args.font)
     folder = read_folder(args.records, args.image_root, args.max_pixels)
     output_dir = Path(args.output_dir) if args.output_dir is not None else folder.path / "stats"
     tokens = count_tokens(folder.records, tokenizer) if tokenizer is not None else {}
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     write_json(output_dir / "stats.json", {"files": folder.sha256, "splits": splits})
     pictures = draw_charts(folder.files, tokens, output_dir)
     sheet = output_dir / "contact_sheet.png"
-    draw_contact_sheet(folder.records, sheet, args.num_samples, args.seed, args.max_pixels, args.font)
+    draw_contact_sheet(folder.records, sheet, args.num_samples, args.seed, args.max_pixels, fonts)
     console = Console()
     console.print(splits_table(splits))
     console.print(types_table(splits))
@@ -112,7 +112,7 @@ def summarize(values: Iterable[float]) -> dict[str, float] | None:
     array = np.array(list(values), dtype=np.float64)
     if not array.size:
         return None
-    low, median, high95, high = np.percentile(array, [0, 50, 95, 100], method="nearest").tolist()
+    low, median, high95, high = np.percentile(array, [0, 50, 95, 100]).round(4).tolist()
     return {"min": low, "mean": round(float(array.mean()), 4), "median": median, "p95": high95, "max": high}
 
 
