@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from vqa.synthesis.fonts import Face, load_font
 from vqa.synthesis.paper import RGB, Box
@@ -92,8 +92,7 @@ class Canvas:
         anchor = {"left": "ls", "center": "ms", "right": "rs"}[align]
         place = (round(x), round(y))
         self.draw.text(place, text, font=loaded, fill=fill or self.ink, anchor=anchor)
-        left, top, right, bottom = self.draw.textbbox(place, text, font=loaded, anchor=anchor)
-        return int(left), int(top), round(right + 0.49), round(bottom + 0.49)
+        return ink_box(place, text, loaded, anchor)
 
     def width(self, text: str, size: int, bold: bool = False, font: str | None = None) -> int:
         """How wide a line would be."""
@@ -116,6 +115,13 @@ class Canvas:
     ) -> None:
         """A rectangle, with round corners where `radius` is given."""
         self.draw.rounded_rectangle([round(value) for value in box], radius, fill=fill, outline=outline)
+
+
+def ink_box(place: tuple[int, int], text: str, font: ImageFont.FreeTypeFont, anchor: str) -> Box:
+    """The pixels that a text drawn at `place` touches; Pillow's own box reaches to the baseline."""
+    mask, (x, y) = font.getmask2(text, "L", anchor=anchor)
+    left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
+    return place[0] + x + left, place[1] + y + top, place[0] + x + right, place[1] + y + bottom
 
 
 def dark_ink(rng: random.Random) -> RGB:

@@ -69,7 +69,7 @@ def _head(rng: random.Random, canvas: Canvas, page: Page, accent: tuple[int, int
         (width - 40, "right") if left else (40, "left"),
     )
     canvas.text(other, 84, word, 36, bold=True, fill=accent, align=opposite)
-    if rng.random() < 0.8:
+    if rng.random() < 0.7:
         box = canvas.text(x, 76, seller, canvas.fit(seller, 25, width * 0.5, True), bold=True, align=align)
         page.fields.append(found(ask, seller, [box], "The seller's name stands at the head of the invoice."))
     else:

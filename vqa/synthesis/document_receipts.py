@@ -42,7 +42,7 @@ def draw_receipt(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -
     page = Page(canvas.image, "receipt", f"A receipt of {shop} with {len(articles)} articles.")
     y = 56.0
     ask = ask_for("shop", "name of the shop", "receipt", ("Which shop is this receipt from?",))
-    if rng.random() < 0.85:
+    if rng.random() < 0.75:
         box = canvas.text(
             width / 2, y, shop, canvas.fit(shop, 30, width - 60, True), bold=True, align="center"
         )

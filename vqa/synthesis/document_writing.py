@@ -23,13 +23,17 @@ def write_set(
     """Write `images/<split>-NNNNNN.*` and `<split>.jsonl`; return how many records there are.
 
     Pictures are written whole or not at all, and the records last, so that an interrupted run can be run
-    again. What is written does not depend on `num_proc`.
+    again. An earlier split of that name is replaced. What is written does not depend on `num_proc`.
 
     Args:
         make: picklable; what it makes depends on the number alone.
         ratio: share of unanswerable questions among all, at most 0.9. It is met to the whole number over
             the set, as long as the pictures offer enough of either.
     """
+
+    (output_dir / f"{split}.jsonl").unlink(missing_ok=True)
+    for earlier in (output_dir / "images").glob(f"{split}-" + "[0-9]" * 6 + ".*"):
+        earlier.unlink()
 
     def rows() -> Iterator[Record]:
         books = _Books(ratio)

@@ -2,7 +2,7 @@
 
 import random
 
-from vqa.synthesis.document_canvas import Canvas, Page
+from vqa.synthesis.document_canvas import Ask, Canvas, Page
 from vqa.synthesis.fonts import Face
 from vqa.synthesis.ui_questions import add, ask
 from vqa.synthesis.ui_widgets import Brush, draw_scheme
@@ -16,7 +16,7 @@ STATES = ("Running", "Stopped", "Warning", "Updating")
 VOLUMES = "Disk C;Disk D;Memory;CPU;Network;Swap;GPU;Archive".split(";")
 _TABS = "Overview;Reports;Traffic;Billing;Alerts;Teams".split(";")
 _COLORS = {
-    "Running": (30, 150, 80),
+    "Running": (35, 165, 90),
     "Stopped": (150, 150, 155),
     "Warning": (215, 120, 10),
     "Updating": (50, 110, 220),
@@ -35,7 +35,7 @@ def draw_dashboard(rng: random.Random, face: Face) -> Page:
     height = 300 + rows * step
     brush = Brush(Canvas.blank((width, height), face, scheme.back), scheme, size)
     page = Page(brush.canvas.image, "dashboard", f"A dashboard with {len(metrics)} figures.")
-    _tabs(rng, brush, page)
+    _tabs(rng, brush, page, shown=rng.random() < 0.7)
     wide = (width - 40 - 14 * (len(metrics) - 1)) / len(metrics)
     for number, name in enumerate(metrics):
         _card(rng, brush, page, name, 20 + number * (wide + 14), wide)
@@ -44,13 +44,18 @@ def draw_dashboard(rng: random.Random, face: Face) -> Page:
         draw = _machines if part == "machines" else _volumes
         draw(rng, brush, page, 20 + number * (half + 14), 222, half, rows, step)
     for name in rng.sample([name for name in METRICS if name not in metrics], 4):
-        page.absent.append((_figure_ask(name), f'There is no figure "{name}".'))
-        page.absent.append((_rise_ask(name), f'There is no figure "{name}".'))
+        for question in (_figure_ask(name), _change_ask(name), _rise_ask(name)):
+            page.absent.append((question, f'There is no figure "{name}".'))
     return page
 
 
-def _tabs(rng: random.Random, brush: Brush, page: Page) -> None:
+def _tabs(rng: random.Random, brush: Brush, page: Page, shown: bool) -> None:
     names, x = rng.sample(_TABS, rng.randint(3, 5)), 24.0
+    question = ask("open tab", _OPEN_TAB, names)
+    if not shown:
+        brush.words(x, 40, rng.choice(["Dashboard", "Today", "Summary"]), brush.size + 4, bold=True)
+        page.absent.append((question, "There are no tabs on the screen."))
+        return
     opened = rng.choice(names)
     for name in names:
         box = brush.words(
@@ -58,8 +63,7 @@ def _tabs(rng: random.Random, brush: Brush, page: Page) -> None:
         )
         if name == opened:
             brush.canvas.rule(box[0], 50, box[2], 50, brush.scheme.accent, 3)
-            wordings = ("Which tab is selected?", "Which tab is open?", "Which of the tabs is underlined?")
-            add(page, ask("open tab", wordings, names), name, [box], "One of the tabs is underlined.")
+            add(page, question, name, [box], "One of the tabs is underlined.")
         x = box[2] + 30
     brush.canvas.rule(0, 53, brush.canvas.image.width, 53, brush.scheme.line)
 
@@ -74,7 +78,32 @@ def _figure(rng: random.Random, name: str) -> str:
     return f"{rng.randint(3, 99000):,}"
 
 
-def _rise_ask(name: str):
+_OPEN_TAB = ("Which tab is selected?", "Which tab is open?", "Which of the tabs is underlined?")
+_FIGURE = (
+    "What is the current value of {name}?",
+    "Which figure is shown for {name}?",
+    "What does the card {name} say?",
+    "What does the screen show for {name}?",
+    "Read the figure of {name}.",
+    "Give the number on the card {name}.",
+)
+_CHANGE = (
+    "By how much did {name} change?",
+    "What is the change of {name}?",
+    "Which percentage stands below {name}?",
+    "What is the percentage of change on the card {name}?",
+)
+
+
+def _figure_ask(name: str) -> Ask:
+    return ask(f"value/{name}", [text.format(name=name) for text in _FIGURE])
+
+
+def _change_ask(name: str) -> Ask:
+    return ask(f"change/{name}", [text.format(name=name) for text in _CHANGE])
+
+
+def _rise_ask(name: str) -> Ask:
     wordings = (f"Did {name} go up?", f"Has {name} risen?", f"Does the arrow of {name} point upwards?")
     return ask(f"rise/{name}", wordings, yes_no=True)
 
@@ -88,7 +117,7 @@ def _card(rng: random.Random, brush: Brush, page: Page, name: str, x: float, wid
     box = brush.words(x + 14, 144, value, brush.size + 13, bold=True, width=wide - 28)
     add(page, _figure_ask(name), value, [box], f'The card "{name}" is found.', "Its large figure is read.")
     up = rng.random() < 0.5
-    color = (30, 150, 80) if up else (205, 60, 50)
+    color = (35, 165, 90) if up else (222, 70, 60)
     left, y = round(x + 16), 182
     points = (
         [(left, y), (left + 12, y), (left + 6, y - 11)]
@@ -98,14 +127,9 @@ def _card(rng: random.Random, brush: Brush, page: Page, name: str, x: float, wid
     brush.canvas.draw.polygon(points, fill=color)
     change = f"{rng.randint(1, 399) / 10}%"
     words = brush.words(x + 36, y, change, fill=color)
-    wordings = (
-        f"By how much did {name} change?",
-        f"What is the change of {name}?",
-        f"Which percentage stands below {name}?",
-    )
     add(
         page,
-        ask(f"change/{name}", wordings),
+        _change_ask(name),
         change,
         [words],
         f'The card "{name}" is found.',
@@ -124,7 +148,7 @@ def _panel(brush: Brush, x: float, y: float, wide: float, rows: int, step: int, 
     return y + 44
 
 
-def _machine_ask(name: str):
+def _machine_ask(name: str) -> Ask:
     wordings = (
         f"What is the state of {name}?",
         f"Which state is shown for {name}?",
@@ -178,7 +202,7 @@ def _volumes(
         page.absent.append((_volume_ask(name), f'The list has no line "{name}".'))
 
 
-def _volume_ask(name: str):
+def _volume_ask(name: str) -> Ask:
     wordings = (
         f"How much of {name} is in use?",
         f"What percentage is shown for {name}?",

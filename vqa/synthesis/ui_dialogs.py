@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from vqa.synthesis import document_values as values
-from vqa.synthesis.document_canvas import Canvas, Page
+from vqa.synthesis.document_canvas import Ask, Canvas, Page
 from vqa.synthesis.fonts import Face
 from vqa.synthesis.ui_questions import add, add_state, ask, state_ask, value_ask
 from vqa.synthesis.ui_widgets import Brush, draw_scheme
@@ -37,6 +37,17 @@ BOXES = (
 _PAIRS = (("Save", "Cancel"), ("OK", "Cancel"), ("Send", "Back"), ("Create", "Close"), ("Continue", "Back"))
 _THIRD = ("Help", "Preview", "Reset", "Options", "Advanced")
 
+_TITLE = (
+    "What is the title of the dialog?",
+    "What does the heading of this window say?",
+    "Which title does the dialog carry?",
+)
+_HIGHLIGHTED = (
+    "Which button is highlighted?",
+    "Which button stands out in color?",
+    "Which button is the default one?",
+)
+
 
 def draw_dialog(rng: random.Random, face: Face) -> Page:
     """A dialog with 2 to 4 entries, 1 to 3 boxes and 2 or 3 buttons."""
@@ -52,13 +63,12 @@ def draw_dialog(rng: random.Random, face: Face) -> Page:
     page = Page(brush.canvas.image, "dialog", f"A dialog titled {title}.")
     left, top = rng.randint(25, width - wide - 25), rng.randint(20, height - high - 20)
     brush.canvas.frame([left, top, left + wide, top + high], fill=scheme.back, outline=scheme.line, radius=9)
-    box = brush.words(left + 24, top + 42, title, size + 5, bold=True)
-    heading = (
-        "What is the title of the dialog?",
-        "What does the heading of this window say?",
-        "Which title does the dialog carry?",
-    )
-    add(page, ask("title", heading), title, [box], "The title stands at the top of the window.")
+    if rng.random() < 0.85:
+        box = brush.words(left + 24, top + 42, title, size + 5, bold=True)
+        add(page, ask("title", _TITLE), title, [box], "The title stands at the top of the window.")
+    else:
+        page.caption = "A dialog without a title."
+        page.absent.append((ask("title", _TITLE), "Nothing stands at the top of the window."))
     y = top + 78.0
     for name in entries:
         brush.words(left + 24, y, name, size - 2, muted=True)
@@ -88,32 +98,34 @@ def draw_dialog(rng: random.Random, face: Face) -> Page:
 
 
 def _buttons(rng: random.Random, brush: Brush, page: Page, right: float, top: float) -> None:
-    """One stands out, another may be greyed out."""
+    """One stands out as a rule; the others may be greyed out."""
     names = list(rng.choice(_PAIRS)) + ([rng.choice(_THIRD)] if rng.random() < 0.5 else [])
-    looks = ["primary"] + [rng.choice(["plain", "disabled"]) for _ in names[1:]]
+    looks = ["primary" if rng.random() < 0.8 else "plain"] + [
+        rng.choice(["plain", "disabled"]) for _ in names[1:]
+    ]
     order = list(zip(names, looks, strict=True))
     if rng.random() < 0.3:
         order.reverse()
-    options = tuple(name for name, _ in order)
+    highlighted = ask("highlighted button", _HIGHLIGHTED, [name for name, _ in order])
     for name, look in order:
         box = brush.button(right, top, name, look)
         right = box[0] - 12
         if look == "primary":
-            wordings = (
-                "Which button is highlighted?",
-                "Which button stands out in color?",
-                "Which button is the default one?",
-            )
-            question = ask("highlighted button", wordings, options)
-            add(page, question, name, [box], "One of the buttons is filled with color.")
+            add(page, highlighted, name, [box], "One of the buttons is filled with color.")
         else:
             gray = look == "disabled"
-            wordings = (f"Is the button {name} greyed out?", f"Is {name} unavailable at the moment?")
             reason = f'The button "{name}" is found.', f"It is {'greyed out' if gray else 'not greyed out'}."
-            add(page, ask(f"disabled/{name}", wordings, yes_no=True), "yes" if gray else "no", [box], *reason)
-    for name in rng.sample([name for name in _THIRD if name not in names], 2):
-        wordings = (f"Is the button {name} greyed out?", f"Is {name} unavailable at the moment?")
-        page.absent.append((ask(f"disabled/{name}", wordings, yes_no=True), f"There is no button {name}."))
+            add(page, _disabled_ask(name), "yes" if gray else "no", [box], *reason)
+    if "primary" not in looks:
+        page.absent.append((highlighted, "No button is filled with color."))
+    others = sorted({*_THIRD, *(name for pair in _PAIRS for name in pair)} - set(names))
+    for name in rng.sample(others, 2):
+        page.absent.append((_disabled_ask(name), f'There is no button "{name}".'))
+
+
+def _disabled_ask(name: str) -> Ask:
+    wordings = (f"Is the button {name} greyed out?", f"Is the button {name} unavailable at the moment?")
+    return ask(f"disabled/{name}", wordings, yes_no=True)
 
 
 def _absent(rng: random.Random, page: Page, entries: list[str], boxes: list[str]) -> None:

@@ -67,7 +67,7 @@ class Brush:
         high = round(self.size * 1.25)
         wide = round(high * 1.85)
         box = (round(right) - wide, round(middle) - high // 2, round(right), round(middle) - high // 2 + high)
-        self.canvas.frame(box, fill=self.scheme.accent if on else self.scheme.line, radius=high // 2)
+        self.canvas.frame(box, fill=self.scheme.accent if on else self.scheme.muted, radius=high // 2)
         left = box[2] - high + 2 if on else box[0] + 2
         self.canvas.draw.ellipse([left, box[1] + 2, left + high - 5, box[3] - 3], fill=(250, 250, 250))
         return box[0], box[1], box[2] + 1, box[3] + 1
