@@ -1,11 +1,13 @@
 """Build the untrained `models/tiny-vqa-base`: tokenizer, template, image processor, random projector, LLM.
 
+    make offline-weights                                    # the tower
     python models/build_base.py models/tiny-vqa-base        # then pretrain: configs/base/pretrain.yaml
 
-The architecture is LLaVA (Liu et al. 2023, arXiv:2304.08485): a frozen DINOv2-small at 112x112 pixels
-(8x8 image tokens), a two-layer MLP projector, and a Llama of six narrow layers. The tokenizer is a
-byte-level BPE learnt from this repository's own synthetic questions and answers, Vietnamese syllables
-composed from onsets, rimes and tones, and JSON; it never sees the text of a published data set.
+The architecture is LLaVA (Liu et al. 2023, arXiv:2304.08485): a frozen DINOv2-small at 84x84 pixels
+(6x6 image tokens) whose middle layer, where colours are plain (docs/log.md), goes into a two-layer MLP
+projector, and a Llama of four narrow layers. The tokenizer is a byte-level BPE learnt from this repository's
+own synthetic questions and answers, Vietnamese syllables composed from onsets, rimes and tones, and JSON; it
+never sees the text of a published data set.
 """
 
 import json
@@ -34,11 +36,13 @@ from vqa.answers import StructuredAnswer, write_structured, write_think
 from vqa.cli import run
 from vqa.errors import UserError
 from vqa.files import atomic_write, write_json
+from vqa.models import load_model
 from vqa.offline_weights import TOWER_PREFIX, TOWER_SHARD
 from vqa.prompts import SYSTEM_LINES, question_text
 from vqa.synthesis.shapes import generate_scene
 
-IMAGE_SIZE = 112
+IMAGE_SIZE = 84
+FEATURE_LAYER = 6
 VOCABULARY = 4096
 TRAINED_SHARD = "model-projector-llm.safetensors"
 SPECIAL_TOKENS = ["<pad>", "<image>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
@@ -139,7 +143,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    """22.06M frozen vision parameters, 0.11M of projector, 3.4M of language model."""
+    """22.06M frozen vision parameters, 0.11M of projector, 2.56M of language model."""
     return LlavaConfig(
         vision_config=Dinov2Config(
             hidden_size=384,
@@ -153,7 +157,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
             vocab_size=len(tokenizer),
             hidden_size=192,
             intermediate_size=512,
-            num_hidden_layers=6,
+            num_hidden_layers=4,
             num_attention_heads=6,
             num_key_value_heads=6,
             max_position_embeddings=2048,
@@ -164,7 +168,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         ),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(IMAGE_SIZE // 14) ** 2,
-        vision_feature_layer=-1,
+        vision_feature_layer=FEATURE_LAYER,
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
@@ -185,6 +189,21 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,
     )
+
+
+@torch.no_grad()
+def start_projector(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
+    """Let the projector see every feature with mean 0 and variance 1, by its first layer's weights alone.
+
+    The values of a middle layer spread by 0.1 only; unscaled, the projector's output hardly depends on them.
+    """
+    pictures = [generate_scene(0, index)[0] for index in range(256)]
+    pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+    hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[FEATURE_LAYER]
+    features = hidden[:, 1:].flatten(0, 1)  # without the class token
+    first = model.model.multi_modal_projector.linear_1
+    first.weight /= features.std(0)
+    first.bias -= first.weight @ features.mean(0)
 
 
 def write_model(model: LlavaForConditionalGeneration, output_dir: Path) -> None:
@@ -223,12 +242,17 @@ def main() -> None:
     else:
         torch.manual_seed(0)
         tokenizer = build_tokenizer()
-        build_processor(tokenizer).save_pretrained(output_dir)
+        processor = build_processor(tokenizer)
+        processor.save_pretrained(output_dir)
         model = LlavaForConditionalGeneration(build_config(tokenizer))
         model.generation_config = GenerationConfig(
             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
         )
     write_model(model, output_dir)
+    if len(sys.argv) == 2:
+        model = load_model(str(output_dir))  # with the tower's weights
+        start_projector(model, processor)
+        write_model(model, output_dir)
     parts = {"vision": 0, "rest": 0}
     for name, parameter in model.named_parameters():
         parts["vision" if "vision_tower" in name else "rest"] += parameter.numel()

@@ -89,8 +89,11 @@ class FeatureCache:
 
 
 def fingerprint(model: nn.Module, encoder: "PromptEncoder") -> dict[str, str]:
-    """What the features depend on: hashes of the tower's weights, of the processor, and the pixel limits."""
+    """What the features depend on: hashes of tower and processor, layers taken from it, pixel limits."""
     family = family_of(model.config)
+    layers = {
+        name: value for name, value in model.config.to_dict().items() if name.startswith("vision_feature")
+    }
     tower = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         if family.part_of(name) == "vision":
@@ -99,6 +102,7 @@ def fingerprint(model: nn.Module, encoder: "PromptEncoder") -> dict[str, str]:
     processor = json.dumps(encoder.processor.image_processor.to_dict(), sort_keys=True, default=str)
     return {
         "vision tower": tower.hexdigest(),
+        "feature layer": json.dumps(layers, sort_keys=True),
         "image processor": hashlib.sha256(processor.encode()).hexdigest(),
         "pixel limits": json.dumps(encoder.pixel_limits, sort_keys=True),
     }
