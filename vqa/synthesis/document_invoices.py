@@ -183,7 +183,7 @@ def _positions(
             if column not in columns:
                 page.absent.append((ask, f"The table has no column for the {column}."))
                 continue
-            box = canvas.text(stops[column], y, value, size, align="right")
+            box = canvas.text(stops[column], y, value, canvas.fit(value, size, 128), align="right")
             reason = f"The line of {good} is found.", f"Its {column} is read."
             page.fields.append(found(ask, value, [box], *reason))
         if lined:

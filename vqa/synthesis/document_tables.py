@@ -131,9 +131,8 @@ def draw_table(rng: random.Random, face: Face, handwriting: tuple[str, ...]) -> 
     """A table of 3 to 6 rows and 2 to 4 columns of values, among them now and then an empty cell."""
     theme = rng.choice(_THEMES)
     rows = rng.sample(theme.rows, rng.randint(3, 6))
-    columns = [
-        name for name in theme.columns if name in set(rng.sample(list(theme.columns), rng.randint(2, 4)))
-    ]
+    picked = rng.sample(list(theme.columns), rng.randint(2, 4))
+    columns = [name for name in theme.columns if name in picked]
     size = rng.randint(16, 20)
     step = round(size * rng.uniform(1.9, 2.5))
     first, cell = rng.randint(160, 190), rng.randint(120, 150)

@@ -117,7 +117,9 @@ def _card(rng: random.Random, brush: Brush, page: Page, name: str, x: float, wid
     box = brush.words(x + 14, 144, value, brush.size + 13, bold=True, width=wide - 28)
     add(page, _figure_ask(name), value, [box], f'The card "{name}" is found.', "Its large figure is read.")
     up = rng.random() < 0.5
-    color = (35, 165, 90) if up else (222, 70, 60)
+    # Light texts stand on dark cards, where the same green and red would be hard to read.
+    green, red = ((90, 215, 135), (255, 120, 110)) if scheme.text[0] > 128 else ((20, 135, 70), (205, 50, 45))
+    color = green if up else red
     left, y = round(x + 16), 182
     points = (
         [(left, y), (left + 12, y), (left + 6, y - 11)]
