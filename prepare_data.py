@@ -1,13 +1,24 @@
 """Make, check and repair folders of records, the one form that training, prediction and judging read.
 
-A publication as its authors publish it becomes records:
-    python prepare_data.py convert --dataset easy_vqa --output_dir data/easy_vqa
+A publication as its authors publish it becomes records; then look for what would hurt a training:
+    python prepare_data.py convert --dataset slake --input raw/Slake1.0 --output_dir data/slake --language en
+    python prepare_data.py validate data/slake --against data/vqa_rad/test.jsonl
+    python prepare_data.py stats data/slake
 
-Pictures drawn from a seed:
-    python prepare_data.py synth shapes --output_dir data/shapes --num_images 1000
+Records from records: at most 30% blank images; splits that share no image; no question twice:
+    python prepare_data.py balance data/lines --max_blank_ratio 0.3 --output_dir data/balanced
+    python prepare_data.py split data/lines --output_dir data/lines_split
+    python prepare_data.py dedup data/lines --output_dir data/lines_unique
 
-Every command leaves `<split>.jsonl`, `rejects.jsonl` with every row that did not become a record and why, and
-`manifest.json`; rows in = records + filtered + rejects. All take `--config FILE.yaml`. Options of one:
+Pictures drawn from a seed, with every field's box:
+    python prepare_data.py synth documents --output_dir data/documents
+
+A person corrects a model's answers, worst confidence first, in the browser:
+    python prepare_data.py review data/unlabelled --predictions outputs/p.jsonl --output_dir outputs/review
+
+Every folder of records holds `<split>.jsonl`, `rejects.jsonl` with every row that did not become a record and
+why, and `manifest.json`; rows in = records + filtered + rejects. All commands take `--config FILE.yaml`.
+The data sets and their raw forms: docs/data.md. The options of one command:
     python prepare_data.py convert --help
 """
 
@@ -16,12 +27,21 @@ from collections.abc import Callable, Sequence
 
 from vqa.cli import run
 from vqa.errors import UserError
-from vqa.preparation import convert, synth_shapes
+from vqa.preparation import balance, convert, dedup, review, split, stats, synth, synth_shapes, validate
 
 # Name: what it does, and where it is written.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     "convert": ("a raw data set to records", convert.main),
+    "validate": ("errors and suspicions; --fix mends the lossless ones", validate.main),
+    "balance": ("limit blank images, and records of a type", balance.main),
+    "split": ("train, validation, test without a shared image", split.main),
+    "dedup": ("merge the same question about the same image", dedup.main),
     "synth shapes": ("coloured shapes, words and numbers", synth_shapes.main),
+    "synth documents": ("forms, receipts, invoices, tables", synth.documents_main),
+    "synth ui": ("settings pages, dialogs, dashboards", synth.ui_main),
+    "synth handwriting": ("lines of Vietnamese handwriting", synth.handwriting_main),
+    "review": ("accept, correct or reject predictions in the browser", review.main),
+    "stats": ("tables, charts and a contact sheet", stats.main),
 }
 
 

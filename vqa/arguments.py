@@ -1,5 +1,6 @@
 """Arguments that training scripts share, and what they load by them: records, model, processor, LoRA."""
 
+import json
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -8,6 +9,7 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
 from vqa import plans
 from vqa.cli import option
+from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets
 from vqa.records import load_dataset
@@ -57,9 +59,21 @@ def load_records(data: DataArguments) -> tuple[Dataset, Dataset | None, list[flo
     if data.validation_file:
         validation = load_dataset([data.validation_file], data.image_root, data.max_image_pixels)
         validation = validation.select(spread(len(validation), data.validation_sample))
+    _refuse_unlabelled(train)
     by_source = parse_weights("source_weights", data.source_weights)
     by_type = parse_weights("type_weights", data.type_weights)
     return train, validation, record_weights(train["source"], train["question_type"], by_source, by_type)
+
+
+def _refuse_unlabelled(train: Dataset) -> None:
+    """Records that wait for a pseudo-label look like unanswerable ones; they are not to be learnt."""
+    for identifier, answerable, meta in zip(train["id"], train["answerable"], train["meta"], strict=True):
+        label = None if answerable else json.loads(meta).get("label")
+        if isinstance(label, dict) and label.get("by") == "nobody":
+            raise UserError(
+                f"record {identifier}: nobody has labelled it (meta.label); export a review first: "
+                "prepare_data.py review --help"
+            )
 
 
 def build_model(

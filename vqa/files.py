@@ -47,9 +47,15 @@ def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     count = 0
     with atomic_write(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json_line(row))
             count += 1
     return count
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """`row` as one line; half a surrogate pair, which UTF-8 cannot hold, stays the escape that it came as."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    return line.encode("utf-8", errors="backslashreplace").decode()
 
 
 def sha256_file(path: str | Path) -> str:

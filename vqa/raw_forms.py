@@ -30,7 +30,15 @@ _ANSWER_NAMES = ("answer", "gold")
 
 
 class RowProblem(ValueError):
-    """Why a line is not a usable row: `field: reason`, or the reason alone where no field is at fault."""
+    """Why a line is not a usable row: `field: reason`, or the reason alone where no field is at fault.
+
+    Attributes:
+        raw: the line's text or the array's element, where it could be read.
+    """
+
+    def __init__(self, reason: str, raw: Any = None) -> None:
+        super().__init__(reason)
+        self.raw = raw
 
 
 def iterate_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | RowProblem]]:
@@ -70,16 +78,17 @@ def iterate_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | RowPr
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | RowProblem:
+    raw = line.decode("utf-8", errors="backslashreplace")
     try:
         return _as_object(_DECODER.decode(_decode(line)))
     except RowProblem as problem:
-        return problem
+        return RowProblem(str(problem), raw)
     except json.JSONDecodeError as error:
-        return RowProblem(f"not valid JSON: {error.msg} (column {error.colno})")
+        return RowProblem(f"not valid JSON: {error.msg} (column {error.colno})", raw)
     except RecursionError:
-        return RowProblem("not valid JSON: nested too deeply")
+        return RowProblem("not valid JSON: nested too deeply", raw)
     except ValueError:  # Python's limit, 4,300 digits unless it was changed
-        return RowProblem(_HUGE_INTEGER)
+        return RowProblem(_HUGE_INTEGER, raw)
 
 
 def _array_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any] | RowProblem]]:
@@ -117,7 +126,7 @@ def _array_rows(content: bytes) -> Iterator[tuple[int, dict[str, Any] | RowProbl
         try:
             yield line, _as_object(value)
         except RowProblem as problem:
-            yield line, problem
+            yield line, RowProblem(str(problem), value)
         position = whitespace.match(text, position).end()
         separator = text[position : position + 1]
         if separator == "]":

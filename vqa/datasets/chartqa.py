@@ -52,7 +52,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         for number, row in question_rows(path):
             where = f"{relative(root, path)}: row {number}"
             if isinstance(row, RowProblem):
-                yield RawRow(split, None, where, reason=str(row))
+                yield RawRow(split, row.raw, where, reason=str(row))
             else:
                 yield _raw_row(root, path, split, origin.lower(), number, row, where)
 

@@ -96,7 +96,7 @@ def _file_rows(path: Path, shown: str, name: str, form: Form, finder: ImageFinde
     split = split_of(path.stem, "train")
     for index, (where, row) in enumerate(json_rows(path)):
         if isinstance(row, RowProblem):
-            yield RawRow(split, None, where, reason=str(row))
+            yield RawRow(split, row.raw, where, reason=str(row))
             continue
         try:
             turns, rest = read_turns(row, form)

@@ -7,6 +7,7 @@ split, rejects, manifest, and the sum that shows that no row was lost.
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -19,10 +20,12 @@ from tqdm.auto import tqdm
 from vqa.errors import UserError
 from vqa.files import atomic_write, write_json
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.manifests import MANIFEST_FILE, read_manifest, record_files, write_manifest
+from vqa.manifests import MANIFEST_FILE, NOT_RECORDS, read_manifest, record_files, write_manifest
 from vqa.raw_forms import FIELDS
 from vqa.record_checks import Record, complete_record
 from vqa.record_reader import PROGRESS_DELAY, ROWS_PER_BLOCK, ImageChecker
+
+_SPLIT_NAME = re.compile(rf"(?!(?:{'|'.join(NOT_RECORDS)})$)[\w][\w.+-]{{0,99}}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Converter:
         rows: reads that folder.
         writes_images: its images do not lie in files as published (DICOM, Parquet); `rows` writes them into
             `options.image_dir` and names them `images/NAME`; the record folder becomes the image root.
+        can_hold_out: has no validation split of its own, so `rows` honours `options.validation_images`.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Converter:
     find_input: Callable[[Path | None], Path]
     rows: Callable[[Path, ConvertOptions], Iterator[RawRow]]
     writes_images: bool = False
+    can_hold_out: bool = False
 
 
 @dataclass
@@ -122,10 +127,14 @@ def convert(
         UserError: the input is not there, a split does not exist, `output_dir` holds record files that
             no manifest accounts for, or no row became a record.
     """
+    if options.validation_images and not converter.can_hold_out:
+        raise UserError(
+            f"--validation_images: {converter.name} has a validation split, or no images to spare"
+        )
     root = converter.find_input(input_dir)
     earlier = _earlier_files(output_dir)
     options = replace(options, image_dir=output_dir / "images")
-    image_root = output_dir if converter.writes_images else root
+    image_root = output_dir if converter.writes_images else root if root.is_dir() else root.parent
     outcome = _Outcome()
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {}
@@ -198,6 +207,8 @@ def _checked(
                 record, problems = complete_record(
                     row.record, default_id=f"{source}/{row.where}", source=source, split=row.split
                 )
+                if not problems and not _SPLIT_NAME.fullmatch(record["split"]):
+                    problems = [f"split: {record['split']!r} is no name for a file of records"]
                 if not problems and (row.split, record["id"]) in seen:
                     problems = [f"id: {record['id']!r} is used twice"]
                 if problems:

@@ -65,7 +65,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         for number, row in question_rows(path):
             where = f"{relative(root, path)}: row {number}"
             if isinstance(row, RowProblem):
-                yield RawRow(split, None, where, reason=str(row))
+                yield RawRow(split, row.raw, where, reason=str(row))
                 continue
             name = image_name(row, "image", "image_path", "file_name")
             answers = accepted_answers(row.get("answers"))

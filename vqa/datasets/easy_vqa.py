@@ -91,4 +91,4 @@ def _last_images(questions: list[Any], number: int) -> set[int]:
     return set(images[len(images) - number :])
 
 
-EASY_VQA = Converter("easy_vqa", licence="MIT", find_input=find_input, rows=rows)
+EASY_VQA = Converter("easy_vqa", licence="MIT", find_input=find_input, rows=rows, can_hold_out=True)

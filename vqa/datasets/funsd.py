@@ -192,4 +192,6 @@ def _annotation_folders(root: Path) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda item: (SPLIT_ORDER.index(item[0]), item[1]))
 
 
-FUNSD = Converter("funsd", licence="non-commercial research", find_input=find_input, rows=rows)
+FUNSD = Converter(
+    "funsd", licence="non-commercial research", find_input=find_input, rows=rows, can_hold_out=True
+)

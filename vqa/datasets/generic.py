@@ -148,7 +148,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         for index, (where, row) in enumerate(json_rows(path)):
             split = split_of(path.stem)
             if isinstance(row, RowProblem):
-                yield RawRow(split, None, where, reason=str(row))
+                yield RawRow(split, row.raw, where, reason=str(row))
                 continue
             if isinstance(row.get("split"), str) and row["split"].strip():
                 split = split_of(row["split"])

@@ -179,4 +179,4 @@ def _receipts(root: Path) -> dict[str, dict[str, _Receipt]]:
     return found
 
 
-SROIE = Converter("sroie", licence="CC-BY-4.0", find_input=find_input, rows=rows)
+SROIE = Converter("sroie", licence="CC-BY-4.0", find_input=find_input, rows=rows, can_hold_out=True)
