@@ -23,25 +23,25 @@ The data sets and their raw forms: docs/data.md. The options of one command:
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from vqa.cli import run
 from vqa.errors import UserError
-from vqa.preparation import balance, convert, dedup, review, split, stats, synth, synth_shapes, validate
 
-# Name: what it does, and where it is written.
-COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
-    "convert": ("a raw data set to records", convert.main),
-    "validate": ("errors and suspicions; --fix mends the lossless ones", validate.main),
-    "balance": ("limit blank images, and records of a type", balance.main),
-    "split": ("train, validation, test without a shared image", split.main),
-    "dedup": ("merge the same question about the same image", dedup.main),
-    "synth shapes": ("coloured shapes, words and numbers", synth_shapes.main),
-    "synth documents": ("forms, receipts, invoices, tables", synth.documents_main),
-    "synth ui": ("settings pages, dialogs, dashboards", synth.ui_main),
-    "synth handwriting": ("lines of Vietnamese handwriting", synth.handwriting_main),
-    "review": ("accept, correct or reject predictions in the browser", review.main),
-    "stats": ("tables, charts and a contact sheet", stats.main),
+# Name: what it does, and its module in `vqa/preparation/` and function there, imported when it is asked for:
+# `convert` then starts in a second, without torch.
+COMMANDS = {
+    "convert": ("a raw data set to records", "convert.main"),
+    "validate": ("errors and suspicions; --fix mends the lossless ones", "validate.main"),
+    "balance": ("limit blank images, and records of a type", "balance.main"),
+    "split": ("train, validation, test without a shared image", "split.main"),
+    "dedup": ("merge the same question about the same image", "dedup.main"),
+    "synth shapes": ("coloured shapes, words and numbers", "synth_shapes.main"),
+    "synth documents": ("forms, receipts, invoices, tables", "synth.documents_main"),
+    "synth ui": ("settings pages, dialogs, dashboards", "synth.ui_main"),
+    "synth handwriting": ("lines of Vietnamese handwriting", "synth.handwriting_main"),
+    "review": ("accept, correct or reject predictions in the browser", "review.main"),
+    "stats": ("tables, charts and a contact sheet", "stats.main"),
 }
 
 
@@ -53,10 +53,11 @@ def main() -> int | None:
         for name, (purpose, _) in COMMANDS.items():
             print(f"  {name:<20}{purpose}")
         return None
-    for name, (_, command) in COMMANDS.items():
+    for name, (_, place) in COMMANDS.items():
         words = name.split()
         if argv[: len(words)] == words:
-            return command(argv[len(words) :])
+            module, function = place.split(".")
+            return getattr(import_module(f"vqa.preparation.{module}"), function)(argv[len(words) :])
     given = " ".join(word for word in argv[:2] if not word.startswith("-"))
     raise UserError(f"unknown command {given!r}; commands are {', '.join(COMMANDS)}")
 

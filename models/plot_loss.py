@@ -1,4 +1,4 @@
-"""Draw the training loss of a run: python benchmarks/loss_curve.py RUN_DIR/run.json docs/images/loss.png"""
+"""Draw the training loss of a run: python models/plot_loss.py RUN_DIR/run.json docs/images/loss.png"""
 
 import json
 import sys
