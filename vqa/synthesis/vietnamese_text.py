@@ -104,7 +104,7 @@ def _filled(rng: random.Random) -> str:
         unit2=rng.choice(_UNITS),
         count=rng.randint(1, 30),
         other=rng.randint(1, 30),
-        price=f"{rng.randint(5, 4900)}.000",
+        price=f"{rng.randint(5, 4900):,}.000".replace(",", "."),
         day=rng.randint(1, 28),
         month=rng.randint(1, 12),
         year=rng.randint(1950, 2025),
