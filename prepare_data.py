@@ -57,7 +57,7 @@ def main() -> int | None:
         words = name.split()
         if argv[: len(words)] == words:
             module, function = place.split(".")
-            return getattr(import_module(f"vqa.preparation.{module}"), function)(argv[len(words) :])
+            return vars(import_module(f"vqa.preparation.{module}"))[function](argv[len(words) :])
     given = " ".join(word for word in argv[:2] if not word.startswith("-"))
     raise UserError(f"unknown command {given!r}; commands are {', '.join(COMMANDS)}")
 
