@@ -65,6 +65,16 @@ def check_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple
         return _oriented_size(image)
 
 
+def image_size(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) in pixels from the header alone, EXIF orientation applied; nothing is decoded.
+
+    Raises:
+        ImageProblem: as `check_image`, but for damage behind the header.
+    """
+    with _opened(path, max_pixels, decode=False) as image:
+        return _oriented_size(image)
+
+
 def image_facts(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFacts:
     """`check_image` and the sha256 of the file's bytes. Raises `ImageProblem`."""
     width, height = check_image(path, max_pixels)
@@ -162,8 +172,8 @@ def _frame(box_format: str, resized_size: Sequence[int] | None) -> tuple[int, in
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """A decoded Pillow image, every failure turned into an `ImageProblem`."""
+def _opened(path: str | Path, max_pixels: int, decode: bool = True) -> Iterator[Image.Image]:
+    """A Pillow image, decoded unless told otherwise, every failure turned into an `ImageProblem`."""
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
@@ -183,7 +193,8 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageProblem(f"has {width}x{height} pixels, more than the limit of {max_pixels:,}")
-            image.load()
+            if decode:
+                image.load()
             yield image
     except ImageProblem:
         raise

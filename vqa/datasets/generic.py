@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.layouts import SPLITS
 from vqa.datasets.raw_json import files_inside, read_json
 from vqa.errors import UserError
 from vqa.manifests import NOT_RECORDS
@@ -18,11 +19,6 @@ from vqa.raw_forms import RowProblem, iterate_rows
 
 SUFFIXES = (".json", ".jsonl")
 NOT_DATA = ("manifest", "dataset_info", "dataset_infos", "state", *NOT_RECORDS)
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 # Keys under which a whole file is wrapped.
 _WRAPPERS = ("data", "rows", "records", "samples", "examples")
 
@@ -35,7 +31,7 @@ def split_of(name: str, default: str | None = None) -> str:
         default: where no word in it is a split's; None: the name itself, made fit for a file name.
     """
     words = re.findall(r"[a-z]+", name.lower())
-    known = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), default)
+    known = next((SPLITS[word] for word in words if word in SPLITS), default)
     if known is not None:
         return known
     safe = re.sub(r"[^\w.-]+", "_", name).strip("._") or "train"

@@ -8,7 +8,8 @@ from typing import Any
 
 from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
-from vqa.images import ImageProblem, check_image, resolve_inside
+from vqa.images import ImageProblem, resolve_inside
+from vqa.images import image_size as header_size
 from vqa.raw_forms import RowProblem, describe, iterate_rows
 
 MAX_FOLDER_DEPTH = 3
@@ -106,7 +107,7 @@ def hold_out(items: Sequence[Any], number: int) -> set[Any]:
 def image_size(root: Path, name: str, max_pixels: int) -> tuple[int, int] | None:
     """(width, height) in pixels; None for an unusable image: the check of its records will say why."""
     try:
-        return check_image(resolve_inside(root, name), max_pixels)
+        return header_size(resolve_inside(root, name), max_pixels)
     except ImageProblem:
         return None
 

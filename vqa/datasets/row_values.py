@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vqa.datasets.layouts import SPLITS
 from vqa.datasets.raw_json import files_inside, read_json, read_table
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem, describe, iterate_rows
 
-_SPLITS = {"train": "train", "test": "test", "dev": "validation"} | dict.fromkeys(
-    ("val", "valid", "validate", "validation"), "validation"
-)
-_SPLIT_AT_END = re.compile(rf"(?:^|[_\-. ])({'|'.join(_SPLITS)})(?:set)?$", re.I)
+_SPLIT_AT_END = re.compile(rf"(?:^|[_\-. ])({'|'.join(SPLITS)})(?:set)?$", re.I)
 # What comes after the first comma or colon: "..., heart or lung?", "...,left,top or upper left?"
 _OFFER = re.compile(r"[,:，：]\s*(?P<list>.+?)\s*[?？]?\s*$", re.S)
 _BETWEEN = re.compile(r"\s*[,，、]\s*(?:or\s+)?|\s+or\s+|还是", re.I)
@@ -48,7 +46,7 @@ def with_subfolders(folder: Path) -> list[Path]:
 def split_name(text: str) -> str:
     """A split under the name that records use: `validate`, `valid`, `val`, `dev` are `validation`."""
     text = text.strip()
-    return _SPLITS.get(text.casefold(), text)
+    return SPLITS.get(text.casefold(), text)
 
 
 def split_files(folder: Path, suffixes: Iterable[str] = (".json", ".jsonl")) -> list[tuple[str, Path]]:

@@ -25,9 +25,9 @@ from vqa.datasets.row_values import (
     split_files,
     with_subfolders,
 )
-from vqa.datasets.slake_boxes import corners, header_size, mentioned, read_objects
+from vqa.datasets.slake_boxes import corners, mentioned, read_objects
 from vqa.errors import UserError
-from vqa.images import ImageProblem, resolve_inside
+from vqa.images import ImageProblem, image_size, resolve_inside
 
 LANGUAGES = ("en", "zh")
 _USED = ("img_name", "question", "answer")
@@ -123,7 +123,10 @@ class _Images:
         except ImageProblem:
             return [], True  # the image's own check rejects the row
         objects, whole = read_objects(detection)
-        size = header_size(image) if objects else None
+        try:
+            size = image_size(image) if objects else None
+        except ImageProblem:
+            return [], True
         clipped = [(label, corners(box, size)) for label, box in objects]
         kept = [(label, box) for label, box in clipped if box is not None]
         return kept, whole and len(kept) == len(objects)

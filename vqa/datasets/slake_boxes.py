@@ -6,11 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
-from vqa.images import FORMATS
 
 MAX_DETECTION_BYTES = 2**20
 Objects = list[tuple[str, list[float]]]
@@ -73,18 +70,6 @@ def corners(box: Sequence[float], size: tuple[int, int] | None) -> list[float] |
     if size is not None:
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, size[0]), min(y1, size[1])
     return [x0, y0, x1, y1] if x0 < x1 and y0 < y1 else None
-
-
-def header_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) from an image's header, without decoding it; None where it cannot be read.
-
-    What is wrong with the image is told later, when it is checked.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return image.size
-    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError):
-        return None
 
 
 def mentioned(labels: Sequence[str], text: str) -> set[str]:

@@ -19,7 +19,7 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.generic import natural_key
 from vqa.datasets.raw_json import files_inside, read_lines
 from vqa.errors import UserError
-from vqa.images import ImageProblem, boxes_to_text_coordinates, check_image, resolve_inside
+from vqa.images import ImageProblem, boxes_to_text_coordinates, image_size, resolve_inside
 
 QUESTION = "What text is written in the box {box}?"
 ILLEGIBLE = "###"
@@ -83,7 +83,7 @@ def _image_rows(root: Path, split: str, image: str, path: Path, options: Convert
         size: tuple[int, int] | str = "not looked at"
     else:
         try:
-            size = check_image(resolve_inside(root, image), options.max_pixels)
+            size = image_size(resolve_inside(root, image), options.max_pixels)
         except ImageProblem as problem:
             size = f"images[0]: {image!r} {problem}"
     try:
