@@ -261,7 +261,7 @@ def test_many_problems_are_counted_not_listed(folder):
 
 CONVERT = ["convert", "--dataset", "easy_vqa", "--output_dir", "out"]
 COMMANDS = {
-    "unknown command": (["frobnicate"], "unknown command 'frobnicate'; commands are convert, validate, balance"),
+    "unknown command": (["frobnicate"], "unknown command 'frobnicate'; commands are convert, "),
     "unknown option": ([*CONVERT, "--lmit", "3"], "--lmit"),
     "unknown data set": (
         ["convert", "--dataset", "nothing", "--output_dir", "out"],
