@@ -40,6 +40,10 @@ COMMANDS = {
     "synth documents": ("forms, receipts, invoices, tables", "synth.documents_main"),
     "synth ui": ("settings pages, dialogs, dashboards", "synth.ui_main"),
     "synth handwriting": ("lines of Vietnamese handwriting", "synth.handwriting_main"),
+    "counterfactuals": (
+        "copies of images with the evidence, or as much elsewhere, removed",
+        "counterfactuals.main",
+    ),
     "review": ("accept, correct or reject predictions in the browser", "review.main"),
     "stats": ("tables, charts and a contact sheet", "stats.main"),
 }
