@@ -41,6 +41,8 @@ class SentenceEncoder:
         # Imported here: it takes seconds, and most of those who import this module never encode.
         from sentence_transformers import SentenceTransformer
 
+        if not name:
+            raise UserError("sentence encoder: the name is empty")
         packaged = name.casefold() in _IN_PACKAGE
         folder = str(packaged_encoder()) if packaged else name
         try:

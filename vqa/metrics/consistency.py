@@ -6,6 +6,10 @@ when it is at least tau.
 
 from collections.abc import Sequence
 
+from vqa.metrics.synonyms import expand_synonyms
+
+__all__ = ["TAUS", "consistency_table", "expand_synonyms"]
+
 TAUS = (0.3, 0.4, 0.5, 0.6)
 
 
