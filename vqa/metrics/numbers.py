@@ -6,9 +6,10 @@ None when it states none or several: "3 or 4" is a hedge, "3-4" is an interval.
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 
-from vqa.metrics.units import canonical_unit, conversion
+from vqa.metrics.units import NO_NUMBER, conversion, read_unit
 
 _WORDS = {
     word: value
@@ -21,15 +22,16 @@ _WORDS |= {
     word: 10 * tens
     for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
 
 # "1,234,567" and "1.234.567" are grouped; "1,5" and "0,125" are decimal commas; "1,234" is grouped, since
-# a size to the thousandth is rarer than a thousand. "3,4" is 3.4, while "3, 4" is two numbers.
+# a size to the thousandth is rarer than a thousand. "3,4" is 3.4, while "3, 4" is two numbers, and
+# "3,4,5" and "10.12.2020" are none at all.
 _DIGITS = (
-    r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+"
     r"|[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}(?![0-9])"
     r"|[1-9][0-9]{0,2}(?:[\u00a0\u202f\u2009][0-9]{3})+(?![0-9])"
-    r"|[0-9]+[.,][0-9]+|[0-9]+|\.[0-9]+"
+    r"|[0-9]+[.,][0-9]+|[0-9]+|\.[0-9]+)(?![.,]?[0-9])"
 )
 _ANY_WORD = "|".join([*_WORDS, *_SCALES])
 # A pronoun is no number: "the larger one", "which one", "no one".
@@ -40,16 +42,12 @@ _NUMBER = re.compile(
     rf"(?P<digits>(?<![\w.,])(?P<sign>[-+−](?=[0-9.]))?(?:{_DIGITS})(?:e[-+]?[0-9]{{1,3}}(?!\w))?)"
     rf"|{_PRONOUN}\b(?P<words>(?:{_ANY_WORD})(?:(?:[ -]+(?:and[ -]+)?)(?:{_ANY_WORD}))*)\b",
 )
-# A unit follows its number directly, after a space or after a hyphen ("a 5-mm polyp").
-_UNIT_WORD = r"[^\W\d_]+(?:[²³]|\^?[23](?![0-9]))?"
-_UNIT = re.compile(
-    r"(?P<gap>[ \u00a0\u202f\u2009]*-?[ ]*)"
-    r"(?P<unit>per cent|degrees? (?:celsius|fahrenheit)|fl oz|°(?:[cf]\b)?|[%\"″]"
-    rf"|(?:(?:square|sq\.?|cubic|cu\.?) )?{_UNIT_WORD}(?:/{_UNIT_WORD})?)"
-)
-_INCH_GOES_ON = re.compile(
-    r"\s*(?:$|[.,;)\]]|(?:wide|long|high|tall|deep|thick|diameter|across|by|to)\b|[-–—x×])"
-)
+_SCALE_AFTER = re.compile(rf" (?P<scale>{'|'.join(_SCALES)})\b")
+_HALF_AFTER = re.compile(r" and (?:a |one[ -])?half\b")
+_FRACTION = re.compile("(?<![0-9])([0-9]{0,9}) ?([¼-¾⅐-⅞])")
+# Spellings that mean the same: hyphens, dashes, comparators.
+_SPELLINGS = str.maketrans("μ‐‑‒―＜＞", "µ--–—<>")
+_PLAIN = re.compile(rf"[-+−]?{_DIGITS}(?:e[-+]?[0-9]{{1,3}})?")
 _BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[0-9.]|[a-z])")
 _AND = re.compile(r"\s*and\s+")
 _BETWEEN_BEFORE = re.compile(r"\bbetween\s*\S+(?: ?[^\W\d_]+)?$")
@@ -94,7 +92,8 @@ def read_quantity(text: str) -> Quantity | None:
     Words around it do not matter ("There are 3 polyps"), nor does saying the same amount twice
     ("3 (three)", "10 mm (1 cm)"). Two amounts that form no interval are none.
     """
-    text = re.sub(r"[ \t\r\n]+", " ", text.casefold().replace("μ", "µ"))
+    text = re.sub(r"[ \t\r\n]+", " ", text.casefold().translate(_SPELLINGS))
+    text = _FRACTION.sub(lambda found: f"{int(found[1] or 0) + unicodedata.numeric(found[2])}", text)
     found: list[Quantity] = []
     position = 0
     while (number := _read_number(text, position)) is not None:
@@ -140,9 +139,9 @@ def _close(predicted: float, gold: float, tolerance: float) -> bool:
 def _read_number(text: str, position: int) -> tuple[int, Quantity, int] | None:
     """The next number or interval from `position` on: (where it starts, quantity, where it ends)."""
     while (match := _NUMBER.search(text, position)) is not None:
-        value = _value(match)
-        unit, end = _read_unit(text, match.end())
-        if value is None or unit == _ORDINAL:
+        value, end = _value(text, match)
+        unit, end = read_unit(text, match.start(), end)
+        if value is None or unit == NO_NUMBER:
             position = max(end, match.end())
             continue
         interval = _read_interval_end(text, value, unit, end)
@@ -163,10 +162,11 @@ def _read_interval_end(
             return None
         start = joint.end()
     match = _NUMBER.match(text, start) or _NUMBER_AFTER_DASH.match(text, start)
-    if match is None or (value := _value(match)) is None:
+    if match is None:
         return None
-    unit, end = _read_unit(text, match.end())
-    if unit == _ORDINAL:
+    value, end = _value(text, match)
+    unit, end = read_unit(text, match.start(), end)
+    if value is None or unit == NO_NUMBER:
         return None
     factor = conversion(low_unit, unit) if low_unit and unit else 1.0
     if factor is None or low * factor >= value:
@@ -176,30 +176,30 @@ def _read_interval_end(
 
 # After the dash of an interval no look-behind may refuse the number ("5-10": the dash is no sign).
 _NUMBER_AFTER_DASH = re.compile(rf"(?P<digits>(?P<sign>(?!))?(?:{_DIGITS}))|(?P<words>(?!))")
-_ORDINAL = "(ordinal)"
 
 
-def _read_unit(text: str, position: int) -> tuple[str | None, int]:
-    """The unit that stands at `position` and where it ends; (None, position) for none."""
-    match = _UNIT.match(text, position)
-    if match is None:
-        return None, position
-    name, attached = match["unit"], not match["gap"]
-    if attached and name in ("st", "nd", "rd", "th"):
-        return _ORDINAL, match.end()
-    if name == "in" and not attached and not _INCH_GOES_ON.match(text, match.end()):
-        return None, position  # "3 in total"
-    unit = canonical_unit(name)
-    if unit is None and attached:
-        unit = name  # "5foo": a unit that is not in the table agrees with itself only
-    return (unit, match.end()) if unit else (None, position)
+def parse_number(text: str) -> float | None:
+    """The value of a text that is one number in digits and nothing else: "1,234.5" is 1234.5."""
+    match = _PLAIN.fullmatch(text.strip())
+    return _digits_value(match[0]) if match else None
 
 
-def _value(match: re.Match) -> float | None:
+def _value(text: str, match: re.Match) -> tuple[float | None, int]:
+    """What a number and the words that go on with it ("1.5 million", "two and a half") come to; its end."""
     if match["words"]:
-        return _words_value(re.split(r"[ -]+", match["words"]))
-    digits = match["digits"].replace("−", "-")
-    mantissa, exponent, power = digits.partition("e")
+        value = _words_value(re.split(r"[ -]+", match["words"]))
+    else:
+        value = _digits_value(match["digits"])
+    end = match.end()
+    if value is not None and match["digits"] and (scale := _SCALE_AFTER.match(text, end)):
+        value, end = value * _SCALES[scale["scale"]], scale.end()
+    if value is not None and (half := _HALF_AFTER.match(text, end)):
+        value, end = value + 0.5, half.end()
+    return value, end
+
+
+def _digits_value(digits: str) -> float | None:
+    mantissa, exponent, power = digits.replace("−", "-").partition("e")
     value = float(_plain_decimal(mantissa) + exponent + power)
     return value if math.isfinite(value) else None
 

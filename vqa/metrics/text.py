@@ -15,22 +15,22 @@ def anls(prediction: str, answers: Sequence[str], threshold: float = ANLS_THRESH
     """Normalised Levenshtein similarity to the nearest accepted answer; below `threshold` it is 0.
 
     1 - distance / length of the longer text (Biten et al. 2019, "Scene Text Visual Question Answering").
-    Both texts are case-folded with whitespace collapsed, and it is these whose lengths are taken: the
-    official script divides by the lengths before that, which padding with spaces can game. A similarity of
-    exactly `threshold` counts.
+    Both texts are put into lower case with white space collapsed, as in the official script, and it is these
+    whose lengths are taken: the official script divides by the lengths before that, which padding with spaces
+    can game. A similarity of exactly `threshold` counts.
 
     Raises:
         ValueError: no accepted answers.
     """
     if not answers:
         raise ValueError("ANLS needs at least one accepted answer")
-    predicted = _folded(prediction)
-    best = max(_similarity(predicted, _folded(answer)) for answer in answers)
+    predicted = _lowered(prediction)
+    best = max(_similarity(predicted, _lowered(answer)) for answer in answers)
     return best if best >= threshold else 0.0
 
 
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
+def _lowered(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def _similarity(left: str, right: str) -> float:
@@ -42,8 +42,10 @@ def _similarity(left: str, right: str) -> float:
 def token_recall(prediction: str, answers: Sequence[str]) -> float | None:
     """Share of an accepted answer's words that the prediction holds, of the answer that fares best.
 
-    A bag of words: a word that the answer has twice counts twice, and is found twice only where the
-    prediction has it twice. None where no accepted answer has a word.
+    sum over words of min(times in the answer, times in the prediction) / words of the answer. A bag of
+    words with the counts of the accepted answer: one that the answer has twice counts twice, and is found
+    twice only where the prediction has it twice, while repeating a word gains nothing. Words are those of the
+    normalised text without the punctuation around them. None where no accepted answer has a word.
     """
     predicted = Counter(_words(prediction))
     recalls = []

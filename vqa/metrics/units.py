@@ -1,4 +1,4 @@
-"""Units of measure: spellings to a canonical name, and factors between units of one dimension."""
+"""Units of measure: found behind a number, brought to a canonical name, converted within a dimension."""
 
 import re
 
@@ -7,11 +7,11 @@ _DIMENSIONS: dict[str, dict[str, tuple[float, str]]] = {
     "length": {
         "nm": (1e-9, "nanometre nanometer"),
         "µm": (1e-6, "um micron micrometre micrometer"),
-        "mm": (1e-3, "millimetre millimeter"),
-        "cm": (1e-2, "centimetre centimeter"),
+        "mm": (1e-3, "mms millimetre millimeter"),
+        "cm": (1e-2, "cms centimetre centimeter"),
         "dm": (1e-1, "decimetre decimeter"),
         "m": (1.0, "metre meter"),
-        "km": (1e3, "kilometre kilometer"),
+        "km": (1e3, "kms kilometre kilometer"),
         "in": (0.0254, 'inch inches " ″'),
         "ft": (0.3048, "foot feet"),
         "yd": (0.9144, "yard"),
@@ -19,7 +19,7 @@ _DIMENSIONS: dict[str, dict[str, tuple[float, str]]] = {
     },
     "volume": {
         "µl": (1e-9, "ul microlitre microliter mm³ mm3"),
-        "ml": (1e-6, "millilitre milliliter cc ccm cm³ cm3"),
+        "ml": (1e-6, "mls millilitre milliliter cc ccm cm³ cm3"),
         "cl": (1e-5, "centilitre centiliter"),
         "dl": (1e-4, "decilitre deciliter"),
         "l": (1e-3, "litre liter dm³ dm3"),
@@ -32,13 +32,15 @@ _DIMENSIONS: dict[str, dict[str, tuple[float, str]]] = {
         "cm²": (1e-4, "cm2"),
         "m²": (1.0, "m2"),
         "km²": (1e6, "km2"),
+        "in²": (0.00064516, "in2"),
+        "ft²": (0.09290304, "ft2"),
     },
     "mass": {
         "ng": (1e-12, "nanogram"),
         "µg": (1e-9, "ug mcg microgram"),
         "mg": (1e-6, "milligram"),
-        "g": (1e-3, "gram gramme"),
-        "kg": (1.0, "kilogram kilo"),
+        "g": (1e-3, "gm gms gram gramme"),
+        "kg": (1.0, "kgs kilogram kilo"),
         "lb": (0.45359237, "lbs pound"),
         "oz": (0.028349523125, "ounce"),
     },
@@ -55,9 +57,9 @@ _DIMENSIONS: dict[str, dict[str, tuple[float, str]]] = {
     "percent": {"%": (1.0, "percent per-cent pct")},
     "pixel": {"px": (1.0, "pixel")},
     "angle": {"°": (1.0, "deg degree")},
-    "celsius": {"°c": (1.0, "degree-celsius degrees-celsius")},
-    "fahrenheit": {"°f": (1.0, "degree-fahrenheit degrees-fahrenheit")},
-    "pressure": {"mmhg": (1.0, ""), "kpa": (7.500615758, "")},
+    "celsius": {"°c": (1.0, "°-c degree-c degrees-c degree-celsius degrees-celsius")},
+    "fahrenheit": {"°f": (1.0, "°-f degree-f degrees-f degree-fahrenheit degrees-fahrenheit")},
+    "pressure": {"mmhg": (1.0, "mm-hg"), "kpa": (7.500615758, "")},
     "radiodensity": {"hu": (1.0, "hounsfield")},
     "rate": {"bpm": (1.0, "")},
     "file size": {"kb": (1e3, "kilobyte"), "mb": (1e6, "megabyte"), "gb": (1e9, "gigabyte")},
@@ -73,6 +75,41 @@ for _dimension, _units in _DIMENSIONS.items():
             _CANONICAL[_spelling.replace("-", " ")] = _name
             if len(_spelling) > 3 and not _spelling.endswith("s") and _spelling.isalpha():
                 _CANONICAL[_spelling + "s"] = _name
+
+# A unit follows its number directly, after a space or after a hyphen ("a 5-mm polyp").
+_WORD = r"[^\W\d_]+(?:[²³]|\^?[23](?![0-9]))?"
+_UNIT = re.compile(
+    r"(?P<gap>[ \u00a0\u202f\u2009]*-?[ ]*)"
+    r"(?P<unit>per cent|degrees? (?:celsius|fahrenheit|[cf])\b|mm hg\b|fl oz|°(?: ?[cf]\b)?|[%\"″]"
+    rf"|(?:(?:square|sq\.?|cubic|cu\.?) )?{_WORD}(?:/{_WORD})?)"
+)
+_INCH_GOES_ON = re.compile(
+    r"\s*(?:$|[.,;)\]]|(?:wide|long|high|tall|deep|thick|diameter|across|by|to)\b|[-–—x×])"
+)
+NO_NUMBER = "(no number)"
+
+
+def read_unit(text: str, start: int, end: int) -> tuple[str | None, int]:
+    """The unit behind the number `text[start:end]` (case-folded), and where it ends; (None, end) for none.
+
+    The unit is `NO_NUMBER` where what follows shows that this is none: "3rd", "10x5".
+    """
+    match = _UNIT.match(text, end)
+    if match is None:
+        return None, end
+    name, attached = match["unit"], not match["gap"]
+    if attached and name in ("st", "nd", "rd", "th"):
+        return NO_NUMBER, match.end()
+    if name == "in" and not attached and not _INCH_GOES_ON.match(text, match.end()):
+        return None, end  # "3 in total"
+    if name == '"' and text[start - 1 : start] == '"':
+        return None, end  # a quoted number, not inches
+    unit = canonical_unit(name)
+    if unit is None and attached:
+        if text[match.end() : match.end() + 1].isdigit():
+            return NO_NUMBER, match.end()
+        unit = name  # "5foo": a unit that is not in the table agrees with itself only
+    return (unit, match.end()) if unit else (None, end)
 
 
 def canonical_unit(text: str) -> str | None:
