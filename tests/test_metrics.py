@@ -185,8 +185,8 @@ def test_every_key_of_the_contract_is_there():
     metrics = summarize([_line()], [True])
     assert tuple(metrics) == KEYS
     contract = (
-        "count overall by_question_type by_source exact_match anls vqa_accuracy relaxed_accuracy "
-        "relaxed_accuracy_strict closed_accuracy open_recall cer wer ocrbench format grounding selective "
+        "count overall by_question_type by_source exact_match anls anls_star vqa_accuracy "
+        "relaxed_accuracy relaxed_accuracy_strict closed_accuracy open_recall cer wer ocrbench format grounding selective "
         "abstention caption_consistency counterfactual calibration intervals"
     )
     assert set(metrics) == set(contract.split())

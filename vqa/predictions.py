@@ -11,6 +11,7 @@ from vqa.questions import QUESTION_TYPES
 from vqa.raw_forms import RowProblem, describe, iterate_rows
 
 _MAX_COORDINATE = 1e7
+ANNOTATORS = 10
 
 Prediction = dict[str, Any]
 
@@ -20,7 +21,9 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
     Needed are `id`, `pred`, `qtype` and one of `answers` and `gt`. The rest is filled in: `answerable` (some
     accepted answer is no abstention), `abstained` (the flag, or a text that says so), `source`
-    ("unknown"), None or empty for others.
+    ("unknown"), None or empty for others. `annotations` are ten answers of ten annotators, which stand in
+    `answers` or in `meta.answers`, or None. An unanswerable transcription whose accepted text is `""` keeps
+    it as `gt`: there is nothing to read.
 
     Raises:
         UserError: there is no such file.
@@ -68,7 +71,7 @@ class _Reader:
         return {
             "id": self._text("id", None),
             "pred": pred,
-            "gt": answers[0] if answers else None,
+            "gt": answers[0] if answers else self._empty_transcript(),
             "qtype": self._question_type(),
             "answers": answers,
             "answerable": answerable,
@@ -84,6 +87,7 @@ class _Reader:
             "raw": self._text("raw", ""),
             "images": self._texts("images"),
             "question": self._text("question", ""),
+            "annotations": self._annotations(),
         }
 
     def _complain(self, field: str, reason: str) -> None:
@@ -129,6 +133,17 @@ class _Reader:
         if answerable and not answers and not any(text.startswith("answers") for text in self.problems):
             self._complain("answers", "empty, but answerable is true")
         return (answers if answerable else []), answerable
+
+    def _empty_transcript(self) -> str | None:
+        given = self.row.get("answers") or [self.row.get("gt")]
+        return "" if self.row.get("qtype") == "transcription" and given == [""] else None
+
+    def _annotations(self) -> list[str] | None:
+        meta = self.row.get("meta")
+        for texts in (meta.get("answers") if isinstance(meta, dict) else None, self.row.get("answers")):
+            if isinstance(texts, list) and len(texts) == ANNOTATORS and all(type(t) is str for t in texts):
+                return texts
+        return None
 
     def _question_type(self) -> str:
         name = self._text("qtype", None)

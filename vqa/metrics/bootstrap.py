@@ -6,52 +6,59 @@ import numpy as np
 
 RESAMPLES = 1000
 _BLOCK = 4_000_000  # cluster draws held at once: bounds the memory, not the result
+Column = Sequence[float] | np.ndarray
 
 
 def clustered_intervals(
-    rates: Mapping[str, tuple[Sequence[float], Sequence[bool]]],
+    rates: Mapping[Hashable, tuple[Column, Column]],
     clusters: Sequence[Hashable],
     *,
     resamples: int = RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
-) -> dict[str, list[float] | None]:
-    """Percentile bootstrap intervals of means, whole clusters drawn with replacement.
+) -> dict[Hashable, list[float] | None]:
+    """Percentile bootstrap intervals of ratios of sums, whole clusters drawn with replacement.
 
-    Every rate sees the same resamples. A resample without a record of a rate is left out of that rate.
+    A mean over some of the records is such a ratio: their values (0 for the others), and 1 for each of
+    them (0 for the others). So are an error rate (errors, length) and F1 (2 TP, predicted + positive).
+    Every rate sees the same resamples. A resample whose denominator is 0 is left out of that rate.
 
     Args:
-        rates: name -> (value of each record, whether the rate is taken over that record).
+        rates: name -> (each record's part of the numerator, and of the denominator).
         clusters: what each record belongs to, its image.
         resamples: how many.
         level: coverage of the interval.
         seed: of the draws; the same seed gives the same interval.
 
     Returns:
-        name -> [low, high], or None where fewer than two clusters hold records of the rate.
+        name -> [low, high], or None where fewer than two clusters have a part in the denominator.
     """
-    numbers: dict[Hashable, int] = {}
-    index = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
-    size = len(numbers)
+    index = cluster_numbers(clusters)
+    size = int(index.max(initial=-1)) + 1
     if size < 2:
         return dict.fromkeys(rates)
-    columns = []
-    for values, mask in rates.values():
-        included = np.asarray(mask, dtype=float)
-        weighted = np.asarray(values, dtype=float) * included
-        columns += [np.bincount(index, weights=w, minlength=size) for w in (weighted, included)]
-    sums = np.stack(columns, axis=1)  # (clusters, 2 * rates): sum of values, count
+    sums = np.empty((size, 2 * len(rates)))
+    for position, parts in enumerate(rates.values()):
+        for offset, part in enumerate(parts):
+            weights = np.asarray(part, dtype=float)
+            sums[:, 2 * position + offset] = np.bincount(index, weights=weights, minlength=size)
     totals = _resampled_totals(sums, resamples, np.random.default_rng(seed))
     tail = 100 * (1 - level) / 2
-    intervals: dict[str, list[float] | None] = {}
+    intervals: dict[Hashable, list[float] | None] = {}
     for position, name in enumerate(rates):
-        count = totals[:, 2 * position + 1]
+        below = totals[:, 2 * position + 1]
         if np.count_nonzero(sums[:, 2 * position + 1]) < 2:
             intervals[name] = None
             continue
-        means = totals[count > 0, 2 * position] / count[count > 0]
-        intervals[name] = [float(value) for value in np.percentile(means, [tail, 100 - tail])]
+        ratios = totals[below > 0, 2 * position] / below[below > 0]
+        intervals[name] = [float(value) for value in np.percentile(ratios, [tail, 100 - tail])]
     return intervals
+
+
+def cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
+    """Each record's cluster as a number from 0; clusters are sorted, so that the records' order is no matter."""
+    numbers = {cluster: number for number, cluster in enumerate(sorted(set(clusters)))}
+    return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
 
 
 def _resampled_totals(sums: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,12 @@
-"""Whether predicted boxes lie where the evidence is."""
+"""Whether predicted boxes lie where the evidence is, and whether answers have their form and a box."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 Box = Sequence[float]  # x0, y0, x1, y1 in pixels of the original image
+Rows = Sequence[Mapping[str, Any]]  # predictions
 
 
 def is_degenerate(box: Box) -> bool:
@@ -25,6 +29,39 @@ def box_iou(left: Box, right: Box) -> float:
 def best_iou(boxes: Sequence[Box], gold_boxes: Sequence[Box]) -> float:
     """IoU of the best pair of a predicted and a gold box; 0 where nothing was predicted."""
     return max((box_iou(box, gold) for box in boxes for gold in gold_boxes), default=0.0)
+
+
+def could_point(predictions: Rows) -> bool:
+    """Whether answers of this style hold boxes at all: where they cannot, a missing box is no failure.
+
+    One of them has a box, or has the form of the structured style, or failed at it ("{" opens the text).
+    """
+    return any(
+        row["boxes"]
+        or (row["valid_format"] and row["caption"] is not None)
+        or (row["valid_format"] is False and row["raw"].lstrip().startswith("{"))
+        for row in predictions
+    )
+
+
+def pointing_columns(predictions: Rows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Box rate and grounding record by record: path in metrics.json -> (score, whether the record counts).
+
+    The box rate is over records whose style has a format (all of them where none has one), mean IoU and
+    Acc@0.5 over records with gold boxes, where one without a predicted box scores 0. No record counts where
+    answers of this style hold no boxes.
+    """
+    points = could_point(predictions)
+    formatted = np.array([row["valid_format"] is not None for row in predictions])
+    boxed = np.array([bool(row["boxes"]) for row in predictions])
+    gold = np.array([bool(row["gt_boxes"]) for row in predictions]) & points
+    ious = np.array([best_iou(row["boxes"], row["gt_boxes"]) for row in predictions])
+    counted = (formatted | ~formatted.any()) & points
+    return {
+        "format/box_rate": (boxed & counted, counted),
+        "grounding/mean_iou": (ious, gold),
+        "grounding/acc_at_50": ((ious >= 0.5) & gold, gold),
+    }
 
 
 def _area(box: Box) -> float:

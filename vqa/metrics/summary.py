@@ -1,106 +1,163 @@
 """Judged predictions become the content of metrics.json.
 
-Every key of docs/contract.md is there; one whose inputs are absent is None, never 0. What each metric is
-taken over stands beside it.
+Every key of docs/contract.md is there; one whose inputs are absent is None, never 0. Whatever is a mean over
+records, or a ratio of sums over records, stands in one table of columns, from which the values and their
+bootstrap intervals are both taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from unicodedata import normalize
 
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from vqa.answers import UNANSWERABLE
 from vqa.metrics.bootstrap import RESAMPLES, clustered_intervals
-from vqa.metrics.grounding import best_iou
+from vqa.metrics.consistency import consistency_table
+from vqa.metrics.counterfactual import counterfactual_summary, evaluated, flips, joined_by_id
+from vqa.metrics.error_rates import character_error_rate, word_error_rate
+from vqa.metrics.grounding import pointing_columns
 from vqa.metrics.matching import matches_text
-from vqa.metrics.selective import (
-    abstention_rates,
-    brier_score,
-    expected_calibration_error,
-    risk_coverage,
-)
+from vqa.metrics.ocrbench import ocrbench_match
+from vqa.metrics.relaxed import relaxed_match, relaxed_match_strict
+from vqa.metrics.selective import abstention_ratios, calibration_summary, selective_summary
+from vqa.metrics.selective import with_confidence as with_confidence
+from vqa.metrics.structured import anls_star, as_structure
 from vqa.metrics.text import anls, token_recall
+from vqa.metrics.vqa_accuracy import vqa_accuracy
 
 CLOSED_TYPES = ("yes_no", "color", "mcq")
 ANLS_TYPES = ("extractive", "open_ended")
-RISKS = (0.01, 0.05, 0.1)
+NOT_RELAXED_TYPES = ("yes_no", "mcq", "transcription")
+READING_TYPES = ("extractive", "transcription")
+MAX_GROUPS = 50  # of which intervals are given, the largest ones; thousands of sources would take minutes
+
+# The contract's order.
+KEYS = (
+    *("count", "overall", "by_question_type", "by_source", "exact_match", "anls", "anls_star"),
+    *("vqa_accuracy", "relaxed_accuracy", "relaxed_accuracy_strict", "closed_accuracy", "open_recall"),
+    *("cer", "wer", "ocrbench", "format", "grounding", "selective", "abstention", "caption_consistency"),
+    *("counterfactual", "calibration", "intervals"),
+)
 
 Prediction = dict[str, Any]
-_NOT_YET: dict[str, Any] = {
-    "vqa_accuracy": None,
-    "relaxed_accuracy": None,
-    "relaxed_accuracy_strict": None,
-    "cer": None,
-    "wer": None,
-    "ocrbench": None,
-    "caption_consistency": None,
-    "counterfactual": {"roi_flip_rate": None, "random_flip_rate": None, "faithfulness_gap": None},
+Judged = tuple[Sequence[Prediction], Sequence[bool]]
+Column = tuple[np.ndarray, np.ndarray]  # each record's part of the numerator, and of the denominator
+
+
+# Path in metrics.json: (whether it is taken over a record, the record's score; None leaves it out too).
+PER_RECORD: dict[str, tuple[Callable[[Prediction], bool], Callable[[Prediction], float | None]]] = {
+    "exact_match": (
+        lambda row: row["answerable"],
+        lambda row: not row["abstained"] and matches_text(row["pred"], row["answers"]),
+    ),
+    "anls": (
+        lambda row: row["answerable"] and row["qtype"] in ANLS_TYPES,
+        lambda row: 0.0 if row["abstained"] else anls(row["pred"], row["answers"]),
+    ),
+    "anls_star": (
+        lambda row: row["answerable"] and _is_structure(row["answers"][0]),
+        lambda row: 0.0 if row["abstained"] else anls_star(row["pred"], row["answers"][0]),
+    ),
+    # Unanswerable ones among them: annotators write "unanswerable" too.
+    "vqa_accuracy": (
+        lambda row: row.get("annotations") is not None,
+        lambda row: vqa_accuracy(UNANSWERABLE if row["abstained"] else row["pred"], row["annotations"]),
+    ),
+    "relaxed_accuracy": (
+        lambda row: row["answerable"] and row["qtype"] not in NOT_RELAXED_TYPES,
+        lambda row: not row["abstained"] and relaxed_match(row["pred"], row["answers"]),
+    ),
+    "relaxed_accuracy_strict": (
+        lambda row: row["answerable"] and row["qtype"] not in NOT_RELAXED_TYPES,
+        lambda row: not row["abstained"] and relaxed_match_strict(row["pred"], row["answers"]),
+    ),
+    "open_recall": (  # None where no accepted answer has a word
+        lambda row: row["answerable"] and row["qtype"] == "open_ended",
+        lambda row: token_recall("" if row["abstained"] else row["pred"], row["answers"]),
+    ),
+    "ocrbench": (
+        lambda row: row["answerable"] and row["qtype"] in READING_TYPES,
+        lambda row: not row["abstained"] and ocrbench_match(row["pred"], row["answers"], _is_formula(row)),
+    ),
+    "format/valid_rate": (lambda row: row["valid_format"] is not None, lambda row: row["valid_format"]),
 }
 
 
 def summarize(
-    predictions: Sequence[Prediction], correct: Sequence[bool], *, resamples: int = RESAMPLES, seed: int = 0
+    predictions: Sequence[Prediction],
+    correct: Sequence[bool],
+    *,
+    validation: Judged | None = None,
+    roi_predictions: Sequence[Prediction] | None = None,
+    random_predictions: Sequence[Prediction] | None = None,
+    similarities: Sequence[float | None] | None = None,
+    tolerance: float = 0.05,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The content of metrics.json.
 
     Args:
         predictions: complete lines of a prediction file (`vqa.predictions.read_predictions`).
         correct: whether each is right by the rule of its type (`vqa.questions.judge`).
+        validation: predictions of other records and their verdicts, which the threshold of the effective
+            reliability is tuned on.
+        roi_predictions, random_predictions: on images without the evidence, without a random region.
+        similarities: cosine of each record's question and predicted caption; None where there is no caption.
+        tolerance: of sizes, for the masked predictions.
         resamples, seed: of the bootstrap.
 
     Raises:
         ValueError: no predictions, or not as many verdicts.
+        UserError: a masked prediction has an id that none of `predictions` has.
     """
     if not predictions or len(predictions) != len(correct):
         raise ValueError(f"{len(correct)} verdicts for {len(predictions)} predictions")
-    answerable = [row["answerable"] for row in predictions]
-    exact = [
-        can and not row["abstained"] and matches_text(row["pred"], row["answers"])
-        for row, can in zip(predictions, answerable, strict=True)
-    ]
-    closed = [row["qtype"] in CLOSED_TYPES for row in predictions]
-    by_type = _grouped(predictions, correct, "qtype")
-    by_source = _grouped(predictions, correct, "source")
-    rates = {"overall/accuracy": (correct, [True] * len(predictions))}
-    for key, field, groups in (("by_question_type", "qtype", by_type), ("by_source", "source", by_source)):
-        for name in groups:
-            rates[f"{key}/{name}/accuracy"] = (correct, [row[field] == name for row in predictions])
-    rates |= {"exact_match": (exact, answerable), "closed_accuracy": (correct, closed)}
-    metrics = {
+    right = np.asarray(correct, dtype=bool)
+    columns = {path: _column(predictions, *rule) for path, rule in PER_RECORD.items()}
+    columns |= pointing_columns(predictions)
+    closed = np.array([row["qtype"] in CLOSED_TYPES for row in predictions])
+    columns["closed_accuracy"] = (right & closed, closed)
+    ratios = abstention_ratios(*([row[name] for row in predictions] for name in ("abstained", "answerable")))
+    columns |= {f"abstention/{name}": column for name, column in ratios.items()}
+    selective, reliability = selective_summary(predictions, correct, validation)
+    columns["selective/effective_reliability"] = reliability
+
+    by_type, by_source = (_grouped(predictions, right, field) for field in ("qtype", "source"))
+    metrics: dict[str, Any] = dict.fromkeys(KEYS)
+    metrics |= {
         "count": len(predictions),
-        "overall": {"correct": int(sum(correct)), "accuracy": sum(correct) / len(predictions)},
+        "overall": {"correct": int(right.sum()), "accuracy": float(right.mean())},
         "by_question_type": by_type,
         "by_source": by_source,
-        # Over answerable records: equal to an accepted answer after normalisation, whatever the type.
-        "exact_match": _mean([hit for hit, can in zip(exact, answerable, strict=True) if can]),
-        # Over answerable extractive and open-ended records; an abstention is no text and scores 0.
-        "anls": _mean(
-            [
-                0.0 if row["abstained"] else anls(row["pred"], row["answers"])
-                for row in predictions
-                if row["answerable"] and row["qtype"] in ANLS_TYPES
-            ]
-        ),
-        # Over every record of a closed type, unanswerable ones included.
-        "closed_accuracy": _mean([right for right, inside in zip(correct, closed, strict=True) if inside]),
-        "open_recall": _mean(_open_recalls(predictions)),
-        "format": _format(predictions),
-        "grounding": _grounding(predictions),
-        "selective": _selective(predictions, correct),
-        "abstention": abstention_rates([row["abstained"] for row in predictions], answerable),
-        "calibration": _calibration(predictions, correct),
-        "intervals": clustered_intervals(
-            rates, [image_cluster(row) for row in predictions], resamples=resamples, seed=seed
+        "format": {},
+        "grounding": {},
+        "selective": selective,
+        "abstention": {},
+        "calibration": calibration_summary(predictions, correct),
+        "caption_consistency": _caption_consistency(similarities, correct),
+        "counterfactual": counterfactual_summary(
+            predictions, correct, roi_predictions, random_predictions, tolerance
         ),
     }
-    metrics |= _NOT_YET
-    return {key: metrics[key] for key in KEYS}
-
-
-# The contract's order.
-KEYS = (
-    *("count", "overall", "by_question_type", "by_source", "exact_match", "anls", "vqa_accuracy"),
-    *("relaxed_accuracy", "relaxed_accuracy_strict", "closed_accuracy", "open_recall", "cer", "wer"),
-    *("ocrbench", "format", "grounding", "selective", "abstention", "caption_consistency"),
-    *("counterfactual", "calibration", "intervals"),
-)
+    for path, column in columns.items():
+        group, _, name = path.rpartition("/")
+        (metrics[group] if group else metrics)[name] = _ratio(column)
+    metrics |= _error_rates(predictions, columns)
+    masked = {"roi": roi_predictions, "random": random_predictions}
+    columns |= _flips(predictions, correct, masked, tolerance)
+    columns["overall/accuracy"] = (right, np.ones(len(right)))
+    for key, field, groups in (("by_question_type", "qtype", by_type), ("by_source", "source", by_source)):
+        largest = sorted(groups, key=lambda name: -groups[name]["count"])[:MAX_GROUPS]
+        for name in largest:
+            inside = np.array([row[field] == name for row in predictions])
+            columns[f"{key}/{name}/accuracy"] = (right & inside, inside)
+    metrics["intervals"] = clustered_intervals(
+        columns, [image_cluster(row) for row in predictions], resamples=resamples, seed=seed
+    )
+    return metrics
 
 
 def image_cluster(prediction: Prediction) -> tuple[str, ...]:
@@ -108,88 +165,86 @@ def image_cluster(prediction: Prediction) -> tuple[str, ...]:
     return tuple(prediction["images"]) or ("id", prediction["id"])
 
 
-def with_confidence(
-    predictions: Sequence[Prediction], correct: Sequence[bool], answerable_only: bool
-) -> tuple[list[float], list[bool]] | None:
-    """Confidences and verdicts of the records that a confidence metric is taken over.
+def _column(rows: Sequence[Prediction], takes: Callable, score: Callable) -> Column:
+    values, mask = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
+    for index, row in enumerate(rows):
+        if takes(row) and (value := score(row)) is not None:
+            values[index], mask[index] = value, True
+    return values, mask
 
-    None where there are none, or where one of them has no confidence: a curve over those that happen to
-    have one would be another data set's. An abstention on an answerable question is wrong.
+
+def _ratio(column: Column) -> float | None:
+    above, below = (float(np.sum(part, dtype=float)) for part in column)
+    return above / below if below else None
+
+
+def _is_structure(text: str) -> bool:
+    return text.lstrip().startswith(("{", "[", "```")) and as_structure(text) is not None
+
+
+def _is_formula(row: Prediction) -> bool:
+    return row["source"].casefold().startswith("hme100k")
+
+
+def _flips(
+    predictions: Sequence[Prediction], correct: Sequence[bool], masked: dict[str, Any], tolerance: float
+) -> dict[str, Column]:
+    """The flip rates of `vqa.metrics.counterfactual` record by record, for the intervals."""
+    joined = {
+        kind: joined_by_id(predictions, rows, kind) for kind, rows in masked.items() if rows is not None
+    }
+    mask = np.zeros(len(predictions), dtype=bool)
+    mask[evaluated(correct, *joined.values())] = True
+    flipped = {kind: mask & flips(predictions, rows, tolerance) for kind, rows in joined.items()}
+    columns = {f"counterfactual/{kind}_flip_rate": (values, mask) for kind, values in flipped.items()}
+    if len(flipped) == 2:
+        gap = flipped["roi"].astype(int) - flipped["random"]
+        columns["counterfactual/faithfulness_gap"] = (gap, mask)
+    return columns
+
+
+def _error_rates(rows: Sequence[Prediction], columns: dict[str, Column]) -> dict[str, float | None]:
+    """CER and WER over transcriptions, each against the nearest accepted text; an abstention is no text.
+
+    Adds to `columns` the same errors record by record, for the intervals.
     """
-    chosen = [
-        (row["confidence"], right)
-        for row, right in zip(predictions, correct, strict=True)
-        if row["answerable"] or not answerable_only
-    ]
-    if not chosen or any(confidence is None for confidence, _ in chosen):
-        return None
-    return [confidence for confidence, _ in chosen], [right for _, right in chosen]
+    predictions, references = [], []
+    parts = {"cer": np.zeros((2, len(rows))), "wer": np.zeros((2, len(rows)))}
+    for index, row in enumerate(rows):
+        if row["qtype"] != "transcription" or not (row["answers"] or row["gt"] == ""):
+            continue
+        predictions.append("" if row["abstained"] else row["pred"])
+        text = normalize("NFC", predictions[-1]).strip()
+        accepted = [normalize("NFC", answer).strip() for answer in row["answers"] or [""]]
+        references.append(min(accepted, key=lambda answer: Levenshtein.distance(text, answer)))
+        for name, (said, gold) in (
+            ("cer", (text, references[-1])),
+            ("wer", (text.split(), references[-1].split())),
+        ):
+            parts[name][:, index] = Levenshtein.distance(said, gold), len(gold)
+    columns |= {name: (errors, length) for name, (errors, length) in parts.items()}
+    return {
+        "cer": character_error_rate(predictions, references),
+        "wer": word_error_rate(predictions, references),
+    }
 
 
-def _grouped(predictions: Sequence[Prediction], correct: Sequence[bool], field: str) -> dict[str, Any]:
+def _caption_consistency(
+    similarities: Sequence[float | None] | None, correct: Sequence[bool]
+) -> dict[str, Any] | None:
+    """Over records with a caption, if similarities were measured and there are any."""
+    pairs = zip(similarities or [], correct, strict=similarities is not None)
+    known = [(similarity, right) for similarity, right in pairs if similarity is not None]
+    return consistency_table(*zip(*known, strict=True)) if known else None
+
+
+def _grouped(rows: Sequence[Prediction], right: np.ndarray, field: str) -> dict[str, Any]:
     groups: dict[str, list[int]] = {}
-    for row, right in zip(predictions, correct, strict=True):
+    for row, hit in zip(rows, right.tolist(), strict=True):
         group = groups.setdefault(row[field], [0, 0])
         group[0] += 1
-        group[1] += bool(right)
+        group[1] += hit
     return {
-        name: {"count": count, "correct": right, "accuracy": right / count}
-        for name, (count, right) in sorted(groups.items())
+        name: {"count": count, "correct": hits, "accuracy": hits / count}
+        for name, (count, hits) in sorted(groups.items())
     }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _open_recalls(predictions: Sequence[Prediction]) -> list[float]:
-    """Over answerable open-ended records whose accepted answer has a word."""
-    recalls = [
-        token_recall("" if row["abstained"] else row["pred"], row["answers"])
-        for row in predictions
-        if row["answerable"] and row["qtype"] == "open_ended"
-    ]
-    return [recall for recall in recalls if recall is not None]
-
-
-def _points(predictions: Sequence[Prediction]) -> bool:
-    """Whether these answers could hold boxes: one does, or one has the form of the structured style."""
-    return any(row["boxes"] or (row["valid_format"] and row["caption"] is not None) for row in predictions)
-
-
-def _format(predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """Rates of valid answers and of answers with a box, over records whose style has a format.
-
-    Boxes that come without any format (from another program) are counted over all records.
-    """
-    formatted = [row for row in predictions if row["valid_format"] is not None]
-    boxed = [bool(row["boxes"]) for row in formatted or predictions] if _points(predictions) else []
-    return {"valid_rate": _mean([row["valid_format"] for row in formatted]), "box_rate": _mean(boxed)}
-
-
-def _grounding(predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """Over records with gold boxes; one without a predicted box scores 0."""
-    ious: list[float] = []
-    if _points(predictions):
-        ious = [best_iou(row["boxes"], row["gt_boxes"]) for row in predictions if row["gt_boxes"]]
-    return {"mean_iou": _mean(ious), "acc_at_50": _mean([iou >= 0.5 for iou in ious])}
-
-
-def _selective(predictions: Sequence[Prediction], correct: Sequence[bool]) -> dict[str, Any]:
-    """Over answerable records, if all have a confidence."""
-    chosen = with_confidence(predictions, correct, answerable_only=True)
-    curve = risk_coverage(*chosen) if chosen else None
-    return {
-        "aurc": curve.aurc() if curve else None,
-        "e_aurc": curve.e_aurc() if curve else None,
-        "coverage_at_risk": {f"{risk:g}": curve.coverage_at(risk) if curve else None for risk in RISKS},
-        "effective_reliability": None,
-    }
-
-
-def _calibration(predictions: Sequence[Prediction], correct: Sequence[bool]) -> dict[str, float | None]:
-    """Over all records, if all have a confidence."""
-    chosen = with_confidence(predictions, correct, answerable_only=False)
-    if chosen is None:
-        return {"ece": None, "brier": None}
-    return {"ece": expected_calibration_error(*chosen), "brier": brier_score(*chosen)}
