@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.pseudo_label_round_trip import Browser, draw_records, stand_in_reviews
+from benchmarks.browser import ReviewPage
+from benchmarks.pseudo_label_round_trip import draw_records, stand_in_reviews
 from vqa.errors import UserError
 from vqa.files import sha256_file
 from vqa.preparation.decisions_log import Decision, DecisionsLog
@@ -499,7 +500,7 @@ def test_the_page_is_worked_with_the_keyboard(tmp_path):
     log.open()
     server = ReviewServer(Review(HOSTILE, read_items(folder, path), log, HOSTILE, "Ann"))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    browser = Browser(tmp_path / "profile")
+    browser = ReviewPage(tmp_path / "profile")
     names = list(truth)
     try:
         browser.open(server.url)
@@ -519,8 +520,7 @@ def test_the_page_is_worked_with_the_keyboard(tmp_path):
         assert browser.text("record") == names[3]
         browser.press("Enter")
         assert log.current[names[3]].decision == "accepted" and names[2] not in log.current
-        browser.call("Page.reload")
-        browser.wait_for("Number(document.body?.dataset.ready) > 0")
+        browser.reload()
         assert browser.text("record") == names[2] and browser.text("progress") == "3 of 6 decided"
         stand_in_reviews(browser, truth, 2)
         assert browser.text("answer") == HOSTILE.replace("\u202e", "⟨U+202E⟩")
