@@ -12,11 +12,12 @@ from vqa.metrics.numbers import matches_quantity
 
 _FINAL_PUNCTUATION = ".,;:!?…。，；：！？"
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "`": "`", "”": "”", "「": "」"}
-_HEDGE = re.compile(r"\W*\b(yes|no)\b(?:\W*(?:/|\band\b|\bor\b))+\W*(yes|no)\b")
+# What the text begins with: one of the two, and all that are joined to it.
+_JOINED = re.compile(r"\W*\b(?:yes|no)\b(?:(?:[^\w/&]*(?:[/&]|\b(?:and|or)\b))+[^\w/&]*\b(?:yes|no)\b)*")
 _LETTER = r"[a-z]"
-_LEAD = r"(?:(?:the )?(?:correct |right |best )?(?:answer|option|choice)(?: is)?\s*:?\s*)?"
+_LEAD = r"(?:(?:the )?(?:correct |right |best )?(?:answer|option|choice)(?: is)?\s*:?\s*){0,2}"
 _LETTER_ALONE = re.compile(rf"{_LEAD}\(?({_LETTER})[.):]?")
-_LETTER_AND_TEXT = re.compile(rf"{_LEAD}(?:\(({_LETTER})\)|({_LETTER})(?:[.):]|\s+[-–—]))\s+(.+)")
+_LETTER_AND_TEXT = re.compile(rf"{_LEAD}(?:\(({_LETTER})\)|({_LETTER})(?:[.):]|\s+[-–—]|(?=\s)))\s*(.+)")
 _OPTION = re.compile(r"(?:^|(?<=[\s,;|]))(?P<open>\(?)(?P<letter>[A-Za-z])(?P<close>\)|[.:](?=\s))\s*")
 
 
@@ -60,8 +61,9 @@ def read_yes_no(text: str) -> str | None:
     text = unicodedata.normalize("NFC", text).casefold()
     words = re.findall(r"[^\W_]+", text)
     if words and words[0] in ("yes", "no"):
-        hedge = _HEDGE.match(text.replace("_", " "))
-        return None if hedge and hedge[1] != hedge[2] else words[0]
+        joined = _JOINED.match(text.replace("_", " "))
+        hedges = joined is not None and len(set(re.findall(r"\b(?:yes|no)\b", joined[0]))) > 1
+        return None if hedges else words[0]
     said = {word for word in words if word in ("yes", "no")}
     return said.pop() if len(said) == 1 else None
 
@@ -120,7 +122,7 @@ def read_option(text: str, options: Sequence[str]) -> int | None:
     A letter that comes with another option's text, or with a text of its own, names nothing.
     """
     plain = [normalize_text(option) for option in _without_letters(options)]
-    text = normalize_text(text)
+    text = normalize_text(normalize_text(text).strip("*"))  # "**B**" is Markdown for B
     for index, option in enumerate(plain):
         if text in (option, normalize_text(options[index])):
             return index
