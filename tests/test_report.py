@@ -97,7 +97,7 @@ def test_nothing_is_fetched_and_only_our_script_may_run(render, picture):
     for _, attributes in page.elements:
         for name in ("src", "href", "srcset", "action", "data"):
             assert attributes.get(name, "#").startswith(("#", "data:image/"))
-    assert page.all("link") == [] and "@import" not in html and "url(" not in html
+    assert page.all("link") == [] and "@import" not in html and "url(" not in html.replace("url(data:image/", "")
     (policy,) = [item["content"] for item in page.all("meta") if item.get("http-equiv")]
     digest = hashlib.sha256(page.texts["script"][0].encode()).digest()
     assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
@@ -167,7 +167,7 @@ def test_a_large_gallery_stays_small(render, tmp_path):
     for number in range(40):
         Image.effect_noise((1200, 900), 60).convert("RGB").save(tmp_path / f"{number}.jpg", quality=95)
     html, _ = render([_line(i, images=[f"{i % 40}.jpg"]) for i in range(2000)])
-    assert html.count("data:image/jpeg") == 40 and len(html) < 3_000_000
+    assert html.count("data:image/webp") == 40 and len(html) < 3_000_000
 
 
 def test_shown_cuts_and_reveals():

@@ -1,0 +1,173 @@
+"""The records worth looking at, with their pictures small enough that the page stays so."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from markupsafe import escape
+from PIL import Image
+
+from vqa.images import ImageProblem, open_image, resolve_inside
+from vqa.report.formatting import shown
+
+IMAGES_PER_CARD = 4
+BOXES_PER_CARD = 32
+ANSWERS_PER_CARD = 5
+STEPS_PER_CARD = 12
+SIDES = (
+    320,
+    240,
+    160,
+    112,
+    80,
+    56,
+)  # longest side of a thumbnail in pixels, the largest that there is room for
+PICTURE_BYTES = 14_000_000  # of all thumbnails of a page together
+TEXT_BYTES = 10_000_000  # of all cards of a page together
+_CARD_BYTES, _BOX_BYTES = 1100, 110  # of a card without its texts, of a box; rounded up
+_BYTES_PER_PIXEL = 0.2  # of a thumbnail: a guess to start with
+_TEXTS = ("id", "question", "pred", "raw", "caption", "qtype", "source")
+
+Prediction = dict[str, Any]
+
+
+@dataclass
+class Thumbnail:
+    """A picture of the page, embedded once however many cards show it; `uri` is None for a missing one."""
+
+    key: str
+    width: int  # of the original, which boxes are drawn on
+    height: int
+    uri: str | None
+    problem: str = ""
+
+
+@dataclass
+class Card:
+    """One record of a gallery."""
+
+    prediction: Prediction
+    kind: str  # error kind, or fixed and broken
+    thumbnails: list[Thumbnail] = field(default_factory=list)
+    other: Prediction | None = None  # the same record, answered by another run
+
+
+class Album:
+    """The thumbnails of a page, made on demand within a budget of bytes.
+
+    Args:
+        image_root: the folder that relative image paths start from.
+        expected: how many different pictures will be asked for; each has its share of the budget.
+    """
+
+    def __init__(self, image_root: str | Path, expected: int, budget: int = PICTURE_BYTES) -> None:
+        self.root = Path(image_root)
+        self.left = max(1, expected)
+        self.budget = budget
+        self.thumbnails: dict[str, Thumbnail] = {}
+
+    def get(self, path: str) -> Thumbnail:
+        """The thumbnail of an image; one without a picture where it cannot be read or there is no room."""
+        if path not in self.thumbnails:
+            self.thumbnails[path] = self._make(path, f"i{len(self.thumbnails)}")
+            self.left = max(1, self.left - 1)
+        return self.thumbnails[path]
+
+    def of(self, row: Prediction) -> list[Thumbnail]:
+        """Thumbnails of a record's images, the first few."""
+        return [self.get(path) for path in row["images"][:IMAGES_PER_CARD]]
+
+    def embedded(self) -> list[Thumbnail]:
+        """Those that have a picture."""
+        return [thumbnail for thumbnail in self.thumbnails.values() if thumbnail.uri]
+
+    def _make(self, path: str, key: str) -> Thumbnail:
+        try:
+            # An absolute path is what a run on this machine wrote; a relative one may not leave its root.
+            file = Path(path) if Path(path).is_absolute() else resolve_inside(self.root, path)
+            image = open_image(file)
+        except (ImageProblem, ValueError) as problem:  # ValueError: a NUL in an absolute path
+            return Thumbnail(key, 4, 3, None, str(problem))
+        width, height = image.size
+        share = self.budget / self.left
+        for side in [side for side in SIDES if side * side * _BYTES_PER_PIXEL <= share] or SIDES[-1:]:
+            image.thumbnail((side, side))
+            uri = _data_uri(image)
+            if len(uri) <= share:
+                break
+        if len(uri) > self.budget:
+            return Thumbnail(key, width, height, None, "left out, to keep the page small")
+        self.budget -= len(uri)
+        return Thumbnail(key, width, height, uri)
+
+
+def choose_failures(failures: Sequence[Prediction], limit: int) -> list[Prediction]:
+    """At most `limit` failures, worst first: the most confident first, those without a confidence last.
+
+    Each type has its turn, so that a frequent type does not crowd the others out of the gallery.
+    """
+    return in_turns(failures, limit, lambda row: row["qtype"])
+
+
+def in_turns(rows: Sequence[Prediction], limit: int, group: Callable[[Prediction], str]) -> list[Prediction]:
+    """At most `limit` rows, every group having its turn, the most confident first."""
+    groups: dict[str, list[Prediction]] = {}
+    for row in sorted(rows, key=_badness):
+        groups.setdefault(group(row), []).append(row)
+    turns = [row for turn in zip_longest(*groups.values()) for row in turn if row is not None]
+    return sorted(turns[:limit], key=_badness)
+
+
+def card_bytes(row: Prediction) -> int:
+    """About how long a record's card is, pictures aside; never less than it is."""
+    texts = (
+        [row[name] for name in _TEXTS] + row["answers"][:ANSWERS_PER_CARD] + row["reasoning"][:STEPS_PER_CARD]
+    )
+    # Twice for what also stands in an attribute (id, qtype).
+    length = sum(len(str(escape(shown(text))).encode("utf-8")) for text in texts if text)
+    boxes = len(row["gt_boxes"][:BOXES_PER_CARD]) + len(row["boxes"][:BOXES_PER_CARD])
+    return _CARD_BYTES + 2 * length + _BOX_BYTES * boxes
+
+
+def within_bytes(
+    rows: Iterable[Prediction], cost: Callable[[Prediction], int] = card_bytes, budget: int = TEXT_BYTES
+) -> list[Prediction]:
+    """The rows from the first on whose cards together cost no more than the budget."""
+    fitting = []
+    for row in rows:
+        budget -= cost(row)
+        if budget < 0:
+            break
+        fitting.append(row)
+    return fitting
+
+
+def count_images(rows: Iterable[Prediction]) -> int:
+    """How many different images the cards of these rows show."""
+    return len({path for row in rows for path in row["images"][:IMAGES_PER_CARD]})
+
+
+def page_key(title: str, rows: Iterable[Prediction]) -> str:
+    """What a page's edited tags are kept under in the browser: another page has another key."""
+    digest = hashlib.sha256(title.encode("utf-8", errors="backslashreplace"))
+    for row in rows:
+        digest.update(b"\0" + row["id"].encode("utf-8", errors="backslashreplace"))
+    return digest.hexdigest()[:16]
+
+
+def _badness(row: Prediction) -> float:
+    return 1.0 if row["confidence"] is None else -row["confidence"]
+
+
+def _data_uri(image: Image.Image) -> str:
+    """The smaller of PNG (drawings) and WebP (photographs)."""
+    png, webp = io.BytesIO(), io.BytesIO()
+    image.save(png, "PNG", optimize=True)
+    image.save(webp, "WEBP", quality=70)
+    name, data = min((("png", png.getvalue()), ("webp", webp.getvalue())), key=lambda pair: len(pair[1]))
+    return f"data:image/{name};base64,{base64.b64encode(data).decode('ascii')}"
