@@ -1,20 +1,23 @@
 """`balance`: what counts as blank, exact shares, and that nothing but the surplus goes."""
 
 import io
+import itertools
 import json
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from vqa.errors import UserError
 from vqa.ink import DEFAULT_BLANK_INK, ink_share_of
-from vqa.preparation.balance import blanks_allowed, choose, exact_ratio, main, parse_caps
+from vqa.preparation.balance import exact_ratio, main, parse_caps
+from vqa.preparation.shares import Limits, choose, greatest_total, parse_share, parse_shares
 
 FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 PAGE, CROP = (620, 877), (200, 64)
@@ -157,56 +160,75 @@ def test_ink_is_a_share_of_the_area():
 RATIOS = st.decimals(0, 1, places=4).map(float)
 
 
+KINDS = ["yes_no", "color", "open_ended"]
+ROWS = st.lists(st.tuples(st.sampled_from(KINDS), st.booleans()), max_size=12)
+LIMITS = st.builds(
+    Limits,
+    blank=RATIOS.map(exact_ratio),
+    counts=st.dictionaries(st.sampled_from(KINDS), st.integers(0, 8)),
+    shares=st.dictionaries(st.sampled_from(KINDS), st.fractions(0, 1, max_denominator=7)),
+)
+
+
+def fits(cells, limits):
+    """Whether so many records of each (type, blank) keep to the limits, in exact numbers."""
+    total = sum(cells.values())
+    of_type = {kind: sum(n for (name, _), n in cells.items() if name == kind) for kind in KINDS}
+    return (
+        sum(n for (_, blank), n in cells.items() if blank) <= limits.blank * total
+        and all(of_type[kind] <= count for kind, count in limits.counts.items())
+        and all(of_type[kind] <= share * total for kind, share in limits.shares.items())
+    )
+
+
+@settings(deadline=None)
+@given(ROWS, LIMITS, st.integers(0, 3))
+def test_what_stays_keeps_to_the_limits_and_is_as_much_as_can(rows, limits, seed):
+    types, blank = [kind for kind, _ in rows], [flag for _, flag in rows]
+    reasons = choose(types, blank, limits, str(seed))
+    assert reasons == choose(types, blank, limits, str(seed))
+    kept = Counter(row for index, row in enumerate(rows) if index not in reasons)
+    assert fits(kept, limits)
+    there = Counter(rows)
+    every = itertools.product(*(range(count + 1) for count in there.values()))
+    most = max(sum(numbers) for numbers in every if fits(dict(zip(there, numbers, strict=True)), limits))
+    assert kept.total() == most
+    for index, reason in reasons.items():
+        assert reason == "blank" if reason == "blank" else reason == f"type {types[index]}"
+        assert blank[index] or reason != "blank"
+
+
 @given(st.integers(0, 10_000), st.integers(0, 10_000), RATIOS)
 def test_as_many_blanks_as_the_ratio_allows_exactly(others, blanks, value):
     ratio = exact_ratio(value)
-    kept = blanks_allowed(others, blanks, ratio)
-    assert isinstance(kept, int) and 0 <= kept <= blanks
-    assert kept <= ratio * (others + kept)
-    if kept < blanks:
-        assert kept + 1 > ratio * (others + kept + 1)
+    kept = greatest_total({("color", False): others, ("color", True): blanks}, Limits(blank=ratio)) - others
+    assert 0 <= kept <= blanks and kept <= ratio * (others + kept)
+    assert kept == blanks or kept + 1 > ratio * (others + kept + 1)
 
 
 def test_ratios_that_binary_numbers_miss():
-    assert blanks_allowed(7, 10, exact_ratio(0.3)) == 3
-    assert blanks_allowed(9, 10, exact_ratio(0.1)) == 1
-    assert blanks_allowed(5, 10, Fraction(0)) == 0
-    assert blanks_allowed(0, 10, Fraction(1)) == 10
-    assert blanks_allowed(0, 10, Fraction(99, 100)) == 0
+    def blanks(others, there, ratio):
+        return greatest_total({("color", False): others, ("color", True): there}, Limits(ratio)) - others
 
-
-KINDS = st.sampled_from(["yes_no", "color", "open_ended"])
-
-
-@given(
-    st.lists(st.tuples(KINDS, st.booleans()), max_size=60),
-    RATIOS,
-    st.dictionaries(KINDS, st.integers(0, 20)),
-    st.integers(0, 3),
-)
-def test_choice_of_what_is_left_out(rows, value, caps, seed):
-    records = [{"question_type": kind} for kind, _ in rows]
-    blank = [flag for _, flag in rows]
-    reasons = choose(records, blank, exact_ratio(value), caps, str(seed))
-    assert reasons == choose(records, blank, exact_ratio(value), caps, str(seed))
-    capped = {index for index, reason in reasons.items() if reason != "blank"}
-    for kind, cap in caps.items():
-        indices = [index for index, (name, _) in enumerate(rows) if name == kind]
-        assert len([index for index in indices if index not in capped]) == min(cap, len(indices))
-    assert all(blank[index] for index, reason in reasons.items() if reason == "blank")
-    after_caps = [index for index in range(len(rows)) if index not in capped]
-    dropped = [index for index in after_caps if index in reasons]
-    kept = sum(blank[index] for index in after_caps) - len(dropped)
-    total = len(after_caps) - len(dropped)
-    ratio = exact_ratio(value)
-    assert kept <= ratio * total
-    assert not dropped or kept + 1 > ratio * (total + 1)
+    assert blanks(7, 10, exact_ratio(0.3)) == 3
+    assert blanks(9, 10, exact_ratio(0.1)) == 1
+    assert blanks(5, 10, Fraction(0)) == 0
+    assert blanks(0, 10, Fraction(1)) == 10
+    assert blanks(0, 10, Fraction(99, 100)) == 0
+    # A tenth of 100 is more than the float 0.1 times 100 could promise.
+    shares = parse_shares("max_type_ratio", ["yes_no=0.1", "color=.9"])
+    assert greatest_total({("yes_no", False): 50, ("color", False): 90}, Limits(shares=shares)) == 100
 
 
 def test_another_seed_keeps_others():
-    records = [{"question_type": "color"}] * 40
-    kept = {tuple(choose(records, [True] * 20 + [False] * 20, Fraction(1, 5), {}, str(s))) for s in range(5)}
+    half = [True] * 20 + [False] * 20
+    kept = {tuple(choose(["color"] * 40, half, Limits(Fraction(1, 5)), str(seed))) for seed in range(5)}
     assert len(kept) == 5
+
+
+def test_an_inked_record_of_a_capped_type_stays_rather_than_a_blank_one():
+    reasons = choose(["color"] * 4, [True, True, True, False], Limits(Fraction(0), {"color": 1}), "0")
+    assert 3 not in reasons and len(reasons) == 3
 
 
 @pytest.fixture
@@ -283,6 +305,9 @@ def test_caps_and_named_splits(cells, tmp_path):
         (["--max_blank_ratio", "0.3", "--blank_ink", "2"], "--blank_ink 2.0"),
         (["--max_per_type", "yes_no"], "expected TYPE=COUNT"),
         (["--max_per_type", "colour=4"], "no such type"),
+        (["--max_type_ratio", "colour=0.4"], "no such type"),
+        (["--max_type_ratio", "transcription=2"], "expected NAME=SHARE"),
+        (["--max_type_ratio", "transcription=0.4"], "no record of split train could stay"),
     ],
 )
 def test_mistakes(cells, tmp_path, options, message):
@@ -295,6 +320,37 @@ def test_caps_are_parsed():
     assert parse_caps(["yes_no=10", "color=0"]) == {"yes_no": 10, "color": 0}
     with pytest.raises(UserError, match="given twice"):
         parse_caps(["color=1", "color=2"])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1.1", "1/0", "0/0", "3/2", "1e-3", "nan", "0,4", "1/-2", "٣"]
+)
+def test_texts_that_are_no_share(text):
+    with pytest.raises(ValueError):
+        parse_share(text)
+
+
+def test_shares_of_types(cells, tmp_path, capsys):
+    rows = [json.loads(line) for line in (cells / "train.jsonl").read_text().splitlines()]
+    for number in range(3):
+        extra = {
+            "id": f"n{number}",
+            "question": "is there text?",
+            "answers": ["yes"],
+            "question_type": "yes_no",
+        }
+        rows.append(rows[1] | extra)
+    (cells / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--max_type_ratio", "transcription=2/3", "yes_no=0.5", "--output_dir", str(tmp_path / "out")]
+    main([str(cells), *options])
+    kept = ids(tmp_path / "out" / "train.jsonl")
+    # Six transcriptions beside three others are two thirds.
+    assert len(kept) == 9 and [name for name in kept if name[0] == "n"] == ["n0", "n1", "n2"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["rows"] == {"in": 15, "records": 11, "filtered": 4, "rejects": 0}
+    assert manifest["filtered"] == {"type transcription": 4}
+    assert manifest["balance"]["max_type_ratio"] == {"transcription": "2/3", "yes_no": "1/2"}
+    assert "type transcription" in capsys.readouterr().out
 
 
 def test_an_image_that_cannot_be_read_is_named(cells, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from vqa.errors import UserError
+from vqa.files import write_jsonl
 from vqa.image_hashes import (
     BLANK,
     hamming_distance,
-    hash_images,
     hash_text,
     image_groups,
     looks_alike,
@@ -22,6 +22,8 @@ from vqa.image_hashes import (
     nearest_images,
     perceptual_hash,
 )
+from vqa.images import DEFAULT_MAX_PIXELS, open_image
+from vqa.preparation.hashing import ImageHasher, open_records
 from vqa.synthesis.shapes import generate_scene
 
 
@@ -47,18 +49,16 @@ def variants(image: Image.Image) -> dict[str, Image.Image]:
     return found
 
 
-def hash_of(image: Image.Image, folder) -> int:
-    path = folder / "image.png"
-    image.save(path)
-    return perceptual_hash(path)
+def hash_of(image: Image.Image) -> int:
+    return perceptual_hash(image.convert("RGB"))
 
 
 @pytest.mark.parametrize("kind", ["photograph", "shapes"])
-def test_what_a_file_goes_through_keeps_its_hash_near(kind, tmp_path):
+def test_what_a_file_goes_through_keeps_its_hash_near(kind):
     images = [photograph(seed) if kind == "photograph" else generate_scene(3, seed)[0] for seed in range(25)]
-    originals = [hash_of(image, tmp_path) for image in images]
+    originals = [hash_of(image) for image in images]
     pairs = [
-        (original, hash_of(variant, tmp_path))
+        (original, hash_of(variant))
         for image, original in zip(images, originals, strict=True)
         if original != BLANK
         for variant in variants(image).values()
@@ -69,11 +69,11 @@ def test_what_a_file_goes_through_keeps_its_hash_near(kind, tmp_path):
     assert near_duplicate_groups(dict(enumerate(originals))) == []
 
 
-def test_colour_and_place_make_a_difference(tmp_path):
+def test_colour_and_place_make_a_difference():
     def disc(colour, x):
         image = Image.new("RGB", (96, 96), "white")
         ImageDraw.Draw(image).ellipse((x, 20, x + 30, 50), fill=colour)
-        return hash_of(image, tmp_path)
+        return hash_of(image)
 
     red = disc((200, 30, 30), 20)
     assert looks_alike(red, disc((204, 34, 34), 20))
@@ -83,11 +83,11 @@ def test_colour_and_place_make_a_difference(tmp_path):
     assert not looks_alike(red, disc((200, 30, 30), 45))
 
 
-def test_phash_agrees_with_imagehash(tmp_path):
+def test_phash_agrees_with_imagehash():
     imagehash = pytest.importorskip("imagehash")
     for seed in range(5):
         image = photograph(seed, 128)
-        ours = hash_of(image, tmp_path)
+        ours = hash_of(image)
         theirs = int(str(imagehash.phash(image)), 16)
         assert hamming_distance(ours, theirs) <= 2
         assert hash_text(ours) == f"{ours % 2**64:016x}"
@@ -100,8 +100,11 @@ def test_blank_images_match_only_byte_for_byte(tmp_path):
     photograph(1).save(tmp_path / "d.png")
     photograph(1).save(tmp_path / "e.jpg", quality=60)
     names = [str(tmp_path / name) for name in ("a.png", "e.jpg", "b.png", "c.png", "d.png")]
-    hashes = hash_images([*names, names[0]], num_proc=2)
-    assert list(hashes) == names and hashes == hash_images(names)
+    hasher = ImageHasher()
+    for name in reversed(names):
+        hasher.facts(Path(name), DEFAULT_MAX_PIXELS)
+    hashes = hasher.of([{"images": [*names, names[0]]}, {"images": names[:2]}])
+    assert list(hashes) == names
     assert hashes[names[0]] == (hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest(), BLANK)
     assert not looks_alike(BLANK, BLANK)
     assert image_groups(hashes) == [[names[0], names[3]], [names[1], names[4]]]
@@ -129,10 +132,30 @@ def test_the_nearest_of_several():
     assert nearest_images(asked, {}) == nearest_images({}, known) == {}
 
 
-def test_a_damaged_image_is_named(tmp_path):
+@pytest.mark.parametrize("num_proc", [1, 3])
+def test_an_image_is_decoded_once_whoever_names_it(tmp_path, monkeypatch, num_proc):
+    decoded = []
+
+    def counted(path, max_pixels):
+        decoded.append(Path(path).name)
+        return open_image(path, max_pixels)
+
+    monkeypatch.setattr("vqa.preparation.hashing.open_image", counted)
+    Image.new("RGB", (8, 5), "red").save(tmp_path / "a.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match="broken.png: "):
-        hash_images([str(tmp_path / "broken.png")])
+    row = {"images": ["a.png"], "question": "What?", "answers": ["x"]}
+    for split in ("train", "test"):
+        write_jsonl(tmp_path / f"{split}.jsonl", [row, row, {**row, "images": ["broken.png"]}])
+    hasher, records = ImageHasher(), []
+    for split in ("train", "test"):
+        reader = open_records(tmp_path / f"{split}.jsonl", None, 100, num_proc=num_proc, hasher=hasher)
+        records += [record for block in reader.blocks() for record in block]
+        (problem,) = reader.lines()
+        assert f"{split}.jsonl:3: images[0]: 'broken.png' " in problem
+    assert decoded.count("a.png") == 1 and len(records) == 4
+    assert records[0]["image_sizes"] == [[8, 5]]
+    facts = hasher.facts(tmp_path / "a.png", 100)
+    assert [facts.sha256] == records[0]["image_sha256"] and (facts.width, facts.height) == (8, 5)
 
 
 @settings(max_examples=30, deadline=None)

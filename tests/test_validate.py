@@ -74,10 +74,17 @@ def test_rarer_tone_placement():
     assert "khoẻ" in found[0].reason and "new place" in found[0].reason
 
 
-@pytest.mark.parametrize("answer", ["(Hà Nội]", "[Hà Nội)", "số [12", "12] a", "((a)]"])
-def test_brackets(answer):
+@pytest.mark.parametrize("answer", ["(Hà Nội]", "[Hà Nội)", "((a)]", "a) (b]"])
+def test_pairs_of_a_bracket_and_a_parenthesis(answer):
+    for kind in ("transcription", "extractive", "open_ended"):
+        assert ids(text.check_brackets(record(answers=[answer], kind=kind))) == ["1"]
+    assert list(text.check_brackets(record(answers=[answer], kind="mcq"))) == []
+
+
+@pytest.mark.parametrize("answer", ["số [12", "12] a"])
+def test_brackets_that_stand_alone(answer):
     assert ids(text.check_brackets(transcription("1", answer))) == ["1"]
-    assert list(text.check_brackets(record(answers=[answer]))) == []  # the set's own words, not read off
+    assert list(text.check_brackets(record(answers=[answer]))) == []  # somebody's own words, not read off
 
 
 @pytest.mark.parametrize("answer", ["(a) [b]", "1) one", "(cut off", "[0, 1)", "f(x[1])", ":-)"])
@@ -89,6 +96,14 @@ def test_the_same_text_in_brackets_and_parentheses():
     records = [transcription("1", "(a) b"), transcription("2", "[a] b"), transcription("3", "(a) b")]
     found = list(text.check_brackets_across([*records, transcription("4", "[c]")]))
     assert ids(found) == ["2"] and "'(a) b' elsewhere" in found[0].reason
+
+
+def test_a_kind_of_bracket_that_is_hardly_ever_written():
+    records = [transcription(str(number), f"({number})") for number in range(19)]
+    found = list(text.check_brackets_across([*records, transcription("odd", "[x]")]))
+    assert ids(found) == ["odd"] and "one of 1 texts with [], of 20" in found[0].reason
+    assert list(text.check_brackets_across([*records[:8], transcription("odd", "[x]")])) == []
+    assert list(text.check_brackets_across([*records, record("cited", answers=["[x]"])])) == []
 
 
 def test_accepted_answers_and_candidates():

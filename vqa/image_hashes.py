@@ -7,8 +7,7 @@ not the duplicate of a blue one. Scaling, compression and a change of brightness
 rotations are not. Two pages that differ in a few letters of the same length still look the same.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -16,11 +15,6 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm.auto import tqdm
-
-from vqa.errors import UserError
-from vqa.files import sha256_file
-from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem, open_image
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -40,15 +34,11 @@ _BYTES = _GREY_BYTES + 3 * _COLOUR_SIDE**2
 _ROWS_AT_ONCE = 256
 
 
-def perceptual_hash(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
-    """What an image looks like, as one integer for `near_duplicate_groups`; `BLANK` for a blank image.
+def perceptual_hash(image: Image.Image) -> int:
+    """What an RGB image looks like, as one integer for `near_duplicate_groups`; `BLANK` for a blank image.
 
     Its low 64 bits are the pHash (`hash_text` shows them), the bits above are two thumbnails.
-
-    Raises:
-        ImageProblem: as `vqa.images.open_image`.
     """
-    image = open_image(path, max_pixels)
     grey_image = image.convert("L")
     grey = np.asarray(grey_image.resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0))
     if grey.std() < BLANK_DEVIATION:
@@ -70,30 +60,6 @@ def hash_text(phash: int) -> str:
 def hamming_distance(first: int, second: int) -> int:
     """How many of the 64 bits of two pHashes differ."""
     return ((first ^ second) & (1 << BITS) - 1).bit_count()
-
-
-def hash_images(
-    paths: Iterable[str], num_proc: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> dict[str, tuple[str, int]]:
-    """sha256 of the bytes and `perceptual_hash` of each distinct image, in the order given.
-
-    `num_proc` threads: decoding happens outside of Python's lock.
-
-    Raises:
-        UserError: an image cannot be read; the message names it.
-    """
-    distinct = list(dict.fromkeys(paths))
-
-    def look(path: str) -> tuple[str, int]:
-        try:
-            return sha256_file(path), perceptual_hash(path, max_pixels)
-        except ImageProblem as problem:
-            raise UserError(f"{path}: {problem}") from problem
-
-    with ThreadPoolExecutor(max_workers=max(1, num_proc)) as threads:
-        results = threads.map(look, distinct)
-        bar = tqdm(results, desc="Hashing images", unit=" images", total=len(distinct), delay=2, disable=None)
-        return dict(zip(distinct, bar, strict=True))
 
 
 def near_duplicate_groups(hashes: Mapping[Key, int], max_distance: int = MAX_DISTANCE) -> list[list[Key]]:
@@ -122,7 +88,7 @@ def image_groups(hashes: Mapping[Key, tuple[str, int]], max_distance: int = MAX_
     """Groups of two and more keys whose images are equal byte for byte or look the same.
 
     Args:
-        hashes: key -> (sha256, `perceptual_hash`), as `hash_images` returns.
+        hashes: key -> (sha256, `perceptual_hash`), as `ImageHasher.of` gives them.
         max_distance: as in `near_duplicate_groups`.
     """
     looks = {sha256: phash for sha256, phash in hashes.values()}

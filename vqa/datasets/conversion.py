@@ -132,7 +132,7 @@ def convert(
             f"--validation_images: {converter.name} has a validation split, or no images to spare"
         )
     root = converter.find_input(input_dir)
-    earlier = _earlier_files(output_dir)
+    earlier = earlier_files(output_dir)
     options = replace(options, image_dir=output_dir / "images")
     image_root = output_dir if converter.writes_images else root if root.is_dir() else root.parent
     outcome = _Outcome()
@@ -239,15 +239,28 @@ def _blocks(rows: Iterable[RawRow], size: int) -> Iterator[list[RawRow]]:
         yield block
 
 
-def _earlier_files(output_dir: Path) -> list[Path]:
-    """Record files of an earlier conversion; a file that no manifest accounts for may be the user's own."""
-    found = record_files(output_dir)
-    known = read_manifest(output_dir).get("files", {})
-    foreign = [path.name for path in found if path.name not in known]
+def earlier_files(output_dir: Path, command: str | None = None) -> list[Path]:
+    """The record files that an earlier run left in an output folder, which this one may replace.
+
+    Args:
+        output_dir: a folder, or nothing yet.
+        command: the entry that the manifest of such a run has; None: any that names the files will do.
+
+    Raises:
+        UserError: the folder is a file, or holds records that may be the user's own or another command's.
+    """
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"--output_dir {output_dir}: is a file")
+    found, manifest = record_files(output_dir), read_manifest(output_dir)
+    foreign = [path.name for path in found if path.name not in (manifest.get("files") or {})]
     if foreign:
         raise UserError(
             f"--output_dir {output_dir}: holds {', '.join(foreign)}, which its manifest does not name; "
             "give another folder"
+        )
+    if found and command is not None and command not in manifest:
+        raise UserError(
+            f"--output_dir {output_dir}: its records were not written by '{command}'; give another folder"
         )
     return found
 

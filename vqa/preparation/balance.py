@@ -1,4 +1,4 @@
-"""Limit the share of blank images, and the number of questions of a type, in a record folder.
+"""Limit the share of blank images, and the number and share of questions of a type, in a record folder.
 
 At most three records in ten show a blank image; which ones stay is drawn with the seed:
     python prepare_data.py balance data/cells --max_blank_ratio 0.3 --output_dir data/cells_balanced
@@ -6,13 +6,16 @@ At most three records in ten show a blank image; which ones stay is drawn with t
 At most 1,000 yes/no questions and 500 of colour; blank images as they are:
     python prepare_data.py balance data/shapes --max_per_type yes_no=1000 color=500 --output_dir data/capped
 
+At most two records in five are yes/no questions, whatever else goes:
+    python prepare_data.py balance data/slake --max_type_ratio yes_no=0.4 --output_dir data/slake_balanced
+
+Ratios hold exactly for the records that stay, per split, and as many stay as can under all limits together.
 An image is blank when less than --blank_ink of its area is ink (vqa/ink.py says what counts as ink): paper of
 any colour, shadows, grain, ruled lines and a scanner's black edge are no ink, a lone digit is. Labels are not
 looked at. A record is blank when all its images are. Only the training split is cut unless --splits names
 others. Order is kept; what is left out is counted in the manifest as filtered, by reason.
 """
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +29,7 @@ from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem
 from vqa.ink import DEFAULT_BLANK_INK, ink_share
 from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.shares import Limits, choose, parse_shares
 from vqa.preparation.summary import print_summary
 from vqa.questions import QUESTION_TYPES
 from vqa.record_checks import Record
@@ -42,6 +46,7 @@ class BalanceArguments:
     )
     blank_ink: float = option(DEFAULT_BLANK_INK, "an image with a smaller share of ink is blank")
     max_per_type: list[str] = option([], "TYPE=COUNT, greatest number of records of a type, per split")
+    max_type_ratio: list[str] = option([], "TYPE=SHARE, greatest share of the records that stay, per split")
     splits: list[str] = option(["train"], "splits to balance; the others are copied as they are")
     seed: int = option(0, "draws which records stay; the same seed gives the same files")
     image_root: str | None = option(None, "folder of the images; default: the manifest's")
@@ -55,14 +60,18 @@ def main(argv: Sequence[str]) -> None:
     (args,) = parse_arguments(
         BalanceArguments, description=__doc__, argv=argv, prog="prepare_data.py balance"
     )
-    caps = parse_caps(args.max_per_type)
-    if args.max_blank_ratio is None and not caps:
-        raise UserError("nothing to balance: give --max_blank_ratio or --max_per_type")
-    ratio = exact_ratio(1 if args.max_blank_ratio is None else args.max_blank_ratio)
+    limits = Limits(
+        blank=exact_ratio(1 if args.max_blank_ratio is None else args.max_blank_ratio),
+        counts=parse_caps(args.max_per_type),
+        shares=parse_shares("max_type_ratio", args.max_type_ratio),
+    )
+    _check_types("max_type_ratio", limits.shares)
+    if args.max_blank_ratio is None and not limits.counts and not limits.shares:
+        raise UserError("nothing to balance: give --max_blank_ratio, --max_per_type or --max_type_ratio")
     if not 0 <= args.blank_ink <= 1:
         raise UserError(f"--blank_ink {args.blank_ink}: a share of the area, from 0 to 1")
+    check_output_dir(args.output_dir, "balance", args.records)
     folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
-    check_output_dir(args.output_dir, "balance", folder)
     unknown = [split for split in args.splits if split not in folder.files]
     if unknown:
         raise UserError(f"--splits {unknown[0]}: {args.records} has {', '.join(folder.files)}")
@@ -74,7 +83,13 @@ def main(argv: Sequence[str]) -> None:
     for split in args.splits:
         records = folder.files[split]
         blank = [is_blank(record, ink, args.blank_ink) for record in records]
-        reasons = choose(records, blank, ratio, caps, f"{args.seed}/{split}")
+        types = [record["question_type"] for record in records]
+        reasons = choose(types, blank, limits, f"{args.seed}/{split}")
+        if len(reasons) == len(records) and limits.shares:
+            raise UserError(
+                f"--max_type_ratio: no record of split {split} could stay; the greatest shares of all its "
+                "types have to reach 1 together"
+            )
         left_out.update(reasons.values())
         files[split] = [record for index, record in enumerate(records) if index not in reasons]
         if args.max_blank_ratio is not None:
@@ -90,7 +105,8 @@ def main(argv: Sequence[str]) -> None:
         details={
             "max_blank_ratio": args.max_blank_ratio,
             "blank_ink": args.blank_ink,
-            "max_per_type": caps,
+            "max_per_type": limits.counts,
+            "max_type_ratio": {name: str(share) for name, share in limits.shares.items()},
             "seed": args.seed,
             "splits": args.splits,
             "blanks": blanks,
@@ -120,12 +136,17 @@ def parse_caps(pairs: Iterable[str]) -> dict[str, int]:
         name, separator, count = pair.partition("=")
         if not separator or not count.isdecimal():
             raise UserError(f"--max_per_type {pair}: expected TYPE=COUNT, such as yes_no=1000")
-        if name not in QUESTION_TYPES:
-            raise UserError(f"--max_per_type {pair}: no such type; types are {', '.join(QUESTION_TYPES)}")
         if name in caps:
             raise UserError(f"--max_per_type {pair}: {name} is given twice")
         caps[name] = int(count)
+    _check_types("max_per_type", caps)
     return caps
+
+
+def _check_types(option_name: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in QUESTION_TYPES:
+            raise UserError(f"--{option_name} {name}: no such type; types are {', '.join(QUESTION_TYPES)}")
 
 
 def measure_ink(paths: Iterable[str], num_proc: int, max_pixels: int) -> dict[str, float]:
@@ -149,31 +170,3 @@ def measure_ink(paths: Iterable[str], num_proc: int, max_pixels: int) -> dict[st
 def is_blank(record: Record, ink: Mapping[str, float], blank_ink: float) -> bool:
     """Whether a record has images and all are blank. An image that was not measured is not blank."""
     return bool(record["images"]) and all(ink.get(path, 1.0) < blank_ink for path in record["images"])
-
-
-def blanks_allowed(others: int, blanks: int, ratio: Fraction) -> int:
-    """The greatest number b of blanks with b / (others + b) <= ratio, exactly."""
-    if ratio == 1:
-        return blanks
-    return min(blanks, ratio * others // (1 - ratio))
-
-
-def choose(
-    records: Sequence[Record], blank: Sequence[bool], ratio: Fraction, caps: Mapping[str, int], seed: str
-) -> dict[int, str]:
-    """Which records of a split to leave out: index -> reason, `type TYPE` or `blank`.
-
-    Types are capped first, so that the ratio holds for what is written.
-    """
-    reasons: dict[int, str] = {}
-    for name, cap in caps.items():
-        indices = [index for index, record in enumerate(records) if record["question_type"] == name]
-        reasons |= dict.fromkeys(_draw(indices, len(indices) - cap, f"{seed}/{name}"), f"type {name}")
-    left = [index for index in range(len(records)) if index not in reasons]
-    blanks = [index for index in left if blank[index]]
-    allowed = blanks_allowed(len(left) - len(blanks), len(blanks), ratio)
-    return reasons | dict.fromkeys(_draw(blanks, len(blanks) - allowed, f"{seed}/blank"), "blank")
-
-
-def _draw(indices: list[int], count: int, seed: str) -> list[int]:
-    return random.Random(seed).sample(indices, max(0, count))

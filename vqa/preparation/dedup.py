@@ -22,15 +22,15 @@ from vqa.files import write_json
 from vqa.image_hashes import (
     MAX_DISTANCE,
     hamming_distance,
-    hash_images,
     hash_text,
     image_groups,
     looks_alike,
 )
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.hashing import Hashes, ImageHasher
 from vqa.preparation.summary import print_summary
-from vqa.preparation.suspicions_images import Hashes, split_rank
+from vqa.preparation.suspicions_images import split_rank
 from vqa.preparation.suspicions_text import agree, normal_question
 from vqa.record_checks import Record
 
@@ -165,11 +165,12 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--max_distance {args.max_distance}: choose 0 to 20, or -1 for equal bytes only")
     if args.num_proc < 1 or args.max_image_pixels < 1:
         raise UserError("--num_proc and --max_image_pixels must be at least 1")
-    folder = read_folder(args.records, args.image_root, args.max_image_pixels)
-    check_output_dir(args.output_dir, "dedup", folder)
-    paths = [path for record in folder.records for path in record["images"]]
-    hashes = hash_images(paths, args.num_proc, args.max_image_pixels)
-    merging = merge_duplicates(folder.files, hashes, args.max_distance)
+    check_output_dir(args.output_dir, "dedup", args.records)
+    hasher = ImageHasher()
+    folder = read_folder(
+        args.records, args.image_root, args.max_image_pixels, num_proc=args.num_proc, hasher=hasher
+    )
+    merging = merge_duplicates(folder.files, hasher.of(folder.records), args.max_distance)
     details = {"max_distance": args.max_distance, "conflicts": len(merging.conflicts)}
     manifest = write_folder(
         args.output_dir,

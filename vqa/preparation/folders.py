@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import portable_root
+from vqa.datasets.conversion import earlier_files, portable_root
 from vqa.errors import UserError
 from vqa.files import sha256_file, write_json
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.manifests import MANIFEST_FILE, NOT_RECORDS, read_manifest, record_files, write_manifest
+from vqa.preparation.hashing import ImageHasher, open_records
 from vqa.record_checks import Record
-from vqa.record_reader import RecordReader, find_image_root, raise_problems
+from vqa.record_reader import find_image_root, raise_problems
 from vqa.records import write_records
 
 USUAL_SPLITS = ("train", "validation", "test")
@@ -54,6 +55,8 @@ def read_folder(
     image_root: str | Path | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     check_images: bool = True,
+    num_proc: int | None = None,
+    hasher: ImageHasher | None = None,
 ) -> Folder:
     """Read a record folder, or one file in any accepted form.
 
@@ -64,6 +67,8 @@ def read_folder(
         image_root: overrides the manifest's.
         max_pixels: images of more are refused, without being decoded.
         check_images: False leaves the images unopened, and `image_sizes` empty.
+        num_proc: images looked at at a time; default: one a core, eight at most.
+        hasher: takes the hashes of the images, which are then decoded once for both.
 
     Raises:
         InputErrors: every fault of every file.
@@ -73,7 +78,7 @@ def read_folder(
     found = record_files(path) if path.is_dir() else [path]
     if not found:
         raise UserError(f"{path}: holds no record file (<split>.jsonl)")
-    readers = [RecordReader(file, image_root, max_pixels, check_images) for file in found]
+    readers = [open_records(file, image_root, max_pixels, check_images, num_proc, hasher) for file in found]
     files: dict[str, list[Record]] = {}
     for reader in readers:
         for block in reader.blocks():
@@ -87,31 +92,29 @@ def read_folder(
     return Folder(folder, files, find_image_root(found[0], image_root), read_manifest(folder), hashes)
 
 
-def check_output_dir(output_dir: str | Path, command: str, source: Folder | None = None) -> list[Path]:
+def check_output_dir(
+    output_dir: str | Path, command: str, source: Folder | str | Path | None = None
+) -> list[Path]:
     """The record files that an earlier run of `command` left in `output_dir`, which may be replaced.
 
     Call it before long work, so that a mistake shows at once.
+
+    Args:
+        output_dir: the folder that is to be written.
+        command: name of the subcommand, which has an entry in the manifest of its own runs.
+        source: what is read: a folder or a file of one.
 
     Raises:
         UserError: it is a file or the folder that is read, or holds records that another command wrote.
     """
     folder = Path(output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder}: is a file")
-    if source is not None and folder.resolve() == source.path.resolve():
+    if isinstance(source, Folder):
+        source = source.path
+    elif source is not None and not Path(source).is_dir():
+        source = Path(source).parent
+    if source is not None and folder.resolve() == Path(source).resolve():
         raise UserError(f"--output_dir {folder}: is the folder that is read; give another one")
-    found, manifest = record_files(folder), read_manifest(folder)
-    foreign = [path.name for path in found if path.name not in manifest.get("files", {})]
-    if foreign:
-        raise UserError(
-            f"--output_dir {folder}: holds {', '.join(foreign)}, which its manifest does not name; "
-            "give another folder"
-        )
-    if found and command not in manifest:
-        raise UserError(
-            f"--output_dir {folder}: its records were not written by '{command}'; give another folder"
-        )
-    return found
+    return earlier_files(folder, command)
 
 
 def write_folder(

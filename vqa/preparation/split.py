@@ -27,10 +27,12 @@ from rich.text import Text
 
 from vqa.cli import option, parse_arguments, positional_first
 from vqa.errors import UserError
-from vqa.image_hashes import MAX_DISTANCE, hash_images, image_groups
+from vqa.image_hashes import MAX_DISTANCE, image_groups
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
 from vqa.preparation.groups import deal, record_groups
+from vqa.preparation.hashing import ImageHasher
+from vqa.preparation.shares import parse_shares
 from vqa.preparation.summary import print_summary
 from vqa.record_checks import Record
 
@@ -86,11 +88,13 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--max_distance {args.max_distance}: from 0 to 20")
     if args.num_proc < 1:
         raise UserError("--num_proc must be at least 1")
-    folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
-    check_output_dir(args.output_dir, "split", folder)
+    check_output_dir(args.output_dir, "split", args.records)
+    hasher = ImageHasher()
+    folder = read_folder(
+        args.records, args.image_root, args.max_pixels, num_proc=args.num_proc, hasher=hasher
+    )
     pool = splits_to_divide(args.divide, folder)
-    paths = [path for record in folder.records for path in record["images"]]
-    same = image_groups(hash_images(paths, args.num_proc, args.max_pixels), args.max_distance)
+    same = image_groups(hasher.of(folder.records), args.max_distance)
     division = divide(folder.files, same, ratios, pool, args.conflicts == "keep", args.seed)
     manifest = write_folder(
         args.output_dir,
@@ -117,16 +121,10 @@ def main(argv: Sequence[str]) -> None:
 
 def parse_ratios(pairs: Iterable[str]) -> dict[str, Fraction]:
     """`["train=0.8", "test=0.2"]` -> exact shares, brought to the sum 1. Raises UserError."""
-    ratios: dict[str, Fraction] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        try:
-            share = Fraction(text)
-        except (ValueError, ZeroDivisionError) as error:
-            raise UserError(f"--ratios {pair}: expected SPLIT=SHARE, such as train=0.8") from error
-        if not name or share <= 0 or name in ratios:
-            raise UserError(f"--ratios {pair}: each split once, with a share above 0")
-        ratios[name] = share
+    ratios = parse_shares("ratios", pairs)
+    empty = [name for name, share in ratios.items() if not share]
+    if empty:
+        raise UserError(f"--ratios {empty[0]}: a share above 0")
     total = sum(ratios.values())
     if not ratios:
         raise UserError("--ratios: name a split at least, such as train=0.8 test=0.2")

@@ -21,6 +21,8 @@ CHECKS = {
     "against": "the image is in an evaluation set",
     "max_length": "image, question and answer exceed max_length",
 }
+# Types whose answers may have been read off the image.
+READ_TYPES = ("transcription", "extractive", "open_ended")
 TEXT_FIELDS = ("question", "answers", "answer_candidates", "caption", "reasoning")
 
 

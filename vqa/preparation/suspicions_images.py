@@ -1,17 +1,22 @@
 """Suspicions that need the pixels or the size of images: border lines, boxes, images met twice."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from vqa.image_hashes import nearest_images
 from vqa.images import open_image
-from vqa.preparation.suspicions import Suspicion, suspicion
+from vqa.preparation.hashing import Hashes
+from vqa.preparation.suspicions import READ_TYPES, Suspicion, suspicion
 from vqa.record_checks import Record
 
-# What a border line at the edge of a crop is transcribed as.
+# What a border line at the edge of a crop is transcribed as ...
 STROKES = ("1", "|", "l", "I", "!")
+# ... and the signs of these that are looked for in answers that need not be read off letter by letter.
+PLAIN_STROKES = ("1", "|")
 # A border covers so much of the crop's height, at least, in a window that a slanted line stays inside of ...
 LINE_COVER = 0.97
 # ... and the letters do not: all other ink is lower than this share of the height.
@@ -20,37 +25,50 @@ INK_HEIGHT = 0.92
 WHOLE_IMAGE = 0.98
 MIN_BOX_SIDE = 2.0
 
-Hashes = Mapping[str, tuple[str, int]]
 
-
-def lone_stroke_sides(label: str) -> list[str]:
+def lone_stroke_sides(label: str, strokes: Sequence[str] = STROKES) -> list[str]:
     """The sides, `left` and `right`, where a label begins or ends with a lone stroke such as `1` or `|`."""
     words = label.split()
     if not words or "\n" in label.strip():
         return []
-    left = words[0] in STROKES or (len(words[0]) > 1 and words[0][0] == "|")
-    right = words[-1] in STROKES or (len(words[-1]) > 1 and words[-1][-1] == "|")
+    left = words[0] in strokes or (len(words[0]) > 1 and words[0][0] == "|")
+    right = words[-1] in strokes or (len(words[-1]) > 1 and words[-1][-1] == "|")
     return ["left"] * left + ["right"] * right
 
 
-def check_edge_strokes(records: Iterable[Record], max_pixels: int) -> Iterator[Suspicion]:
-    """Transcriptions with a lone stroke at an edge where the image has a border line from top to bottom.
+def check_edge_strokes(records: Iterable[Record], max_pixels: int, num_proc: int = 1) -> Iterator[Suspicion]:
+    """Texts with a lone stroke at an edge where the image has a border line from top to bottom.
 
-    Of an image with one box on it, the box is looked at.
+    Of an image with one box on it, the box is looked at. Only the images of such texts are opened, each once.
     """
+    asked: dict[str, list[tuple[Record, list[str]]]] = {}
     for record in records:
-        if record["question_type"] != "transcription" or len(record["images"]) != 1:
+        if record["question_type"] not in READ_TYPES or len(record["images"]) != 1 or not record["answers"]:
             continue
-        sides = {side for answer in record["answers"][:1] for side in lone_stroke_sides(answer)}
-        if not sides:
-            continue
-        crop = _labelled_part(open_image(record["images"][0], max_pixels), record["boxes"])
-        for side in sorted(sides):
-            if has_border_line(crop, side):
-                label = record["answers"][0]
-                stroke = label.split()[0 if side == "left" else -1]
-                reason = f"{stroke!r} at the {side} end of {label[:60]!r}, where the image has a border line"
-                yield suspicion(record, "edge_stroke", reason, side=side)
+        strokes = STROKES if record["question_type"] == "transcription" else PLAIN_STROKES
+        sides = lone_stroke_sides(record["answers"][0], strokes)
+        if sides:
+            asked.setdefault(record["images"][0], []).append((record, sides))
+
+    def look(path: str) -> list[tuple[Record, str]]:
+        image = open_image(path, max_pixels)
+        return [
+            (record, side)
+            for record, sides in asked[path]
+            for side in sides
+            if has_border_line(_labelled_part(image, record["boxes"]), side)
+        ]
+
+    with ThreadPoolExecutor(num_proc) as threads:
+        results = threads.map(look, asked)
+        bar = tqdm(
+            results, desc="Looking for border lines", unit=" images", total=len(asked), delay=2, disable=None
+        )
+        for record, side in (pair for found in bar for pair in found):
+            label = record["answers"][0]
+            stroke = label.split()[0 if side == "left" else -1]
+            reason = f"{stroke!r} at the {side} end of {label[:60]!r}, where the image has a border line"
+            yield suspicion(record, "edge_stroke", reason, side=side)
 
 
 def has_border_line(image: Image.Image, side: str) -> bool:

@@ -8,6 +8,7 @@ from vqa.errors import UserError
 from vqa.files import sha256_file
 from vqa.manifests import read_manifest, record_files
 from vqa.preparation.folders import Folder
+from vqa.preparation.hashing import ImageHasher, open_records
 from vqa.preparation.suspicions import Suspicion
 from vqa.preparation.suspicions_text import check_unicode
 from vqa.raw_forms import RowProblem, iterate_rows
@@ -34,8 +35,15 @@ class Readings:
     rejects: list[dict[str, Any]]
 
 
-def read_with_errors(records: str | Path, image_root: str | None, max_image_pixels: int) -> Readings:
+def read_with_errors(
+    records: str | Path, image_root: str | None, max_image_pixels: int, num_proc: int, hasher: ImageHasher
+) -> Readings:
     """Read a record folder or file, keeping the sound records and every fault.
+
+    Args:
+        records, image_root, max_image_pixels: as for `read_folder`.
+        num_proc: images looked at at a time.
+        hasher: takes the hashes of the images.
 
     Raises:
         UserError: nothing there, or no record file in the folder.
@@ -50,7 +58,7 @@ def read_with_errors(records: str | Path, image_root: str | None, max_image_pixe
     rejects: list[dict[str, Any]] = []
     rows = 0
     for file in found:
-        reader = RecordReader(file, image_root, max_image_pixels)
+        reader = open_records(file, image_root, max_image_pixels, num_proc=num_proc, hasher=hasher)
         sound = set()
         for block in reader.blocks():
             for record in block:

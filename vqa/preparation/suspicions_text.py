@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vqa.preparation.suspicions import Suspicion, fields_of_text, suspicion
+from vqa.preparation.suspicions import READ_TYPES, Suspicion, fields_of_text, suspicion
 from vqa.questions import is_correct
 from vqa.raw_forms import IMAGE_NAMES
 from vqa.record_checks import Record
@@ -28,6 +28,8 @@ _WHITESPACE = {
 _SPACED = re.compile(r"\w[ ]+[,;:?!.](?=\s|$)")
 _ATTACHED = re.compile(r"\w[,;:?!.](?=\s|$)")
 _INTERVAL = re.compile(r"[(\[]\s*[-+]?[\w.∞]+\s*[,;]\s*[-+]?[\w.∞]+\s*[)\]]")
+# Of the texts with brackets: the kind that fewer of them have may be misread.
+RARE_BRACKETS = 0.1
 _PARTNER = {")": "(", "]": "["}
 
 
@@ -110,33 +112,46 @@ def check_tone_placement(records: Sequence[Record]) -> Iterator[Suspicion]:
 
 
 def check_brackets(record: Record) -> Iterator[Suspicion]:
-    """Transcriptions where `(` and `[` may stand for each other: `(abc]`, or a `[` that is never closed."""
-    if record["question_type"] != "transcription":
+    """Texts where `(` and `[` may stand for each other: `(abc]`; in what was read off, a `[` never closed."""
+    if record["question_type"] not in READ_TYPES:
         return
     for index, text in enumerate(record["answers"]):
-        problem = _bracket_problem(_INTERVAL.sub("", text))
+        mixed, lone = _bracket_problems(_INTERVAL.sub("", text))
+        problem = mixed or (lone if record["question_type"] != "open_ended" else "")
         if problem:
             yield suspicion(record, "brackets", f"answers[{index}]: {problem}: {text[:60]!r}")
 
 
 def check_brackets_across(records: Sequence[Record]) -> Iterator[Suspicion]:
-    """Transcriptions that are equal but for `[` in one and `(` in the other; the rarer form is reported."""
+    """Texts that are equal but for `[` in one and `(` in the other; the rarer form is reported.
+
+    So is, among transcriptions, the kind of bracket that a hand hardly ever writes: `RARE_BRACKETS`.
+    """
     forms: dict[str, Counter] = defaultdict(Counter)
+    kinds: Counter = Counter()
     texts = [
         (record, index, text)
         for record in records
-        if record["question_type"] == "transcription"
+        if record["question_type"] in READ_TYPES
         for index, text in enumerate(record["answers"])
         if re.search(r"[\[\]()]", text)
     ]
-    for _, _, text in texts:
+    for record, _, text in texts:
         forms[_as_parentheses(text)][text] += 1
+        if record["question_type"] == "transcription":
+            kinds.update(_bracket_kinds(text))
+    rare = {kind for kind, count in kinds.items() if count < RARE_BRACKETS * kinds.total()}
     for record, index, text in texts:
         counter = forms[_as_parentheses(text)]
         usual = counter.most_common(1)[0][0]
+        odd = rare & _bracket_kinds(text) if record["question_type"] == "transcription" else set()
         if text != usual:
-            reason = f"answers[{index}]: {text[:60]!r} is transcribed {usual[:60]!r} elsewhere"
+            reason = f"answers[{index}]: {text[:60]!r} is written {usual[:60]!r} elsewhere"
             yield suspicion(record, "brackets", reason)
+        elif odd:
+            kind = odd.pop()
+            reason = f"answers[{index}]: {text[:60]!r} is one of {kinds[kind]} texts with {kind}, "
+            yield suspicion(record, "brackets", f"{reason}of {kinds.total()} with brackets")
 
 
 def check_candidates(record: Record) -> Iterator[Suspicion]:
@@ -190,19 +205,27 @@ def _as_parentheses(text: str) -> str:
     return text.replace("[", "(").replace("]", ")")
 
 
-def _bracket_problem(text: str) -> str:
+def _bracket_kinds(text: str) -> set[str]:
+    return {kind for kind in ("()", "[]") if kind[0] in text or kind[1] in text}
+
+
+def _bracket_problems(text: str) -> tuple[str, str]:
+    """What is wrong with pairs that mix both kinds, and with a bracket that stands alone; empty: nothing."""
     opened: list[str] = []
+    mixed = lone = ""
     for character in text:
         if character in "([":
             opened.append(character)
         elif character in _PARTNER:
-            if opened and opened[-1] == _PARTNER[character]:
-                opened.pop()
-            elif opened:
-                return f"'{opened[-1]}' is closed by '{character}'"
-            elif character == "]":
-                return "']' was never opened; is it a ')', a border or a letter?"
-    return "'[' is never closed; is it a '(', a border or a letter?" if "[" in opened else ""
+            if not opened:
+                lone = lone or (
+                    "']' was never opened; is it a ')', a border or a letter?" * (character == "]")
+                )
+            elif opened.pop() != _PARTNER[character]:
+                mixed = mixed or f"'{'[' if character == ')' else '('}' is closed by '{character}'"
+    if "[" in opened:
+        lone = "'[' is never closed; is it a '(', a border or a letter?"
+    return mixed, lone
 
 
 def _raw_texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:

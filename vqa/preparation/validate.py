@@ -19,12 +19,12 @@ from vqa.cli import option, parse_arguments, positional_first
 from vqa.collators import PromptEncoder
 from vqa.errors import UserError
 from vqa.files import write_json, write_jsonl
-from vqa.image_hashes import hash_images
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.models import load_processor
 from vqa.preparation import suspicions_images as images
 from vqa.preparation import suspicions_text as text
 from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
+from vqa.preparation.hashing import ImageHasher
 from vqa.preparation.suspicions import CHECKS, Suspicion
 from vqa.preparation.suspicions_fix import Fix, fix_record
 from vqa.preparation.suspicions_reading import read_with_errors
@@ -58,11 +58,17 @@ class ValidateArguments:
     fix: bool = option(False, "write the records with the lossless repairs into --output_dir")
     tone_placement: str | None = option(None, "with --fix: place Vietnamese tones the 'old' or the 'new' way")
     max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
-    num_proc: int = option(4, "images hashed at a time")
+    num_proc: int = option(4, "images looked at at a time; the findings do not depend on it")
 
 
-def find_suspicions(folder: Folder, args: ValidateArguments) -> Iterator[Suspicion]:
-    """Every suspicion about the records' text, images and boxes, check by check, in the records' order."""
+def find_suspicions(folder: Folder, args: ValidateArguments, hasher: ImageHasher) -> Iterator[Suspicion]:
+    """Every suspicion about the records' text, images and boxes, check by check, in the records' order.
+
+    Args:
+        folder: the records that can be read.
+        args: the command's.
+        hasher: has seen their images.
+    """
     records = folder.records
     for record in records:
         yield from text.check_whitespace(record)
@@ -72,17 +78,20 @@ def find_suspicions(folder: Folder, args: ValidateArguments) -> Iterator[Suspici
     for record in records:
         yield from text.check_brackets(record)
     yield from text.check_brackets_across(records)
-    yield from images.check_edge_strokes(records, args.max_image_pixels)
+    yield from images.check_edge_strokes(records, args.max_image_pixels, args.num_proc)
     for record in records:
         yield from text.check_candidates(record)
     yield from text.check_contradictions(records)
     for record in records:
         yield from images.check_boxes(record)
-    sets = {name: read_folder(name, max_pixels=args.max_image_pixels).records for name in args.against}
-    looked_at = [*records, *(record for evaluation in sets.values() for record in evaluation)]
+    sets = {
+        name: read_folder(
+            name, max_pixels=args.max_image_pixels, num_proc=args.num_proc, hasher=hasher
+        ).records
+        for name in args.against
+    }
     if len(folder.files) > 1 or sets:
-        paths = [path for record in looked_at for path in record["images"]]
-        hashes = hash_images(paths, args.num_proc, args.max_image_pixels)
+        hashes = hasher.of([*records, *(record for evaluation in sets.values() for record in evaluation)])
         yield from images.check_near_duplicates(records, hashes)
         yield from images.check_against(records, sets, hashes)
 
@@ -111,12 +120,17 @@ def main(argv: Sequence[str]) -> int:
         prog="prepare_data.py validate",
     )
     _check_arguments(args)
-    readings = read_with_errors(args.records, args.image_root, args.max_image_pixels)
-    folder = readings.folder
     if args.fix:
-        check_output_dir(args.output_dir, "validate", folder)
+        check_output_dir(args.output_dir, "validate", args.records)
+    hasher = ImageHasher()
+    readings = read_with_errors(args.records, args.image_root, args.max_image_pixels, args.num_proc, hasher)
+    folder = readings.folder
     fixes = _fix_all(folder, readings.unicode, args.tone_placement) if args.fix else []
-    found = [*readings.errors, *([] if args.fix else readings.unicode), *find_suspicions(folder, args)]
+    found = [
+        *readings.errors,
+        *([] if args.fix else readings.unicode),
+        *find_suspicions(folder, args, hasher),
+    ]
     lengths = count_lengths(folder.records, args)
     found += check_lengths(folder.records, lengths, args.max_length)
     output = Path(args.output_dir) if args.output_dir is not None else folder.path
@@ -147,6 +161,9 @@ def _check_arguments(args: ValidateArguments) -> None:
         raise UserError("--fix needs --output_dir: the records that are read stay as they are")
     if args.tone_placement is not None and not args.fix:
         raise UserError("--tone_placement serves --fix")
+    missing = [name for name in args.against if not Path(name).exists()]
+    if missing:
+        raise UserError(f"--against {missing[0]}: no such file or folder")
     for name in ("max_length", "min_pixels", "max_pixels", "num_proc", "max_image_pixels"):
         value = vars(args)[name]
         if value is not None and value < 1:
