@@ -79,6 +79,19 @@ def test_matches_text_takes_any_accepted_answer():
         ("Yes and/or no", None),
         ("it could be yes or no", None),
         ("yes and yes", "yes"),
+        ("yes / yes or no", None),
+        ("Yes & no", None),
+        ("No or yes?", None),
+        ("(yes/no)", None),
+        ("no, and yes", None),
+        ("yes and also no", "yes"),  # not joined directly: the first word stands
+        ("Yes. No.", "yes"),
+        ("yes no", "yes"),
+        ("unknown", None),
+        ("either yes or no", None),
+        ("I would say no", "no"),
+        ("nó", None),
+        ("yesno", None),
         ("", None),
     ],
 )
@@ -116,7 +129,14 @@ def test_parse_options(question, expected):
         ("Option B: light blue", 1),
         ("The answer is B.", 1),
         ("Answer: green", 2),
+        ("B)light blue", 1),
+        ("b light blue", 1),
+        ("**B**", 1),
+        ("**B. Light blue**", 1),
+        ("The correct answer is option (C).", 2),
+        ("'B'", 1),
         ("B) red", None),
+        ("B green", None),
         ("A nodule", None),
         ("D", None),
         ("light", None),
@@ -177,6 +197,29 @@ def test_options_may_carry_their_letters_or_be_letters():
         ("5 mm to 1 cm", Quantity(0.5, 1, "", "cm")),
         ("between 5 and 10 mm", Quantity(5, 10, "", "mm")),
         ("three to five", Quantity(3, 5)),
+        ("5‐10 mm", Quantity(5, 10, "", "mm")),  # the hyphens and dashes of Unicode
+        ("5‑10 mm", Quantity(5, 10, "", "mm")),
+        ("5‒10 mm", Quantity(5, 10, "", "mm")),
+        ("5—10 mm", Quantity(5, 10, "", "mm")),
+        ("5―10 mm", Quantity(5, 10, "", "mm")),
+        ("5 − 10 mm", Quantity(5, 10, "", "mm")),
+        ("5mm-10mm", Quantity(5, 10, "", "mm")),
+        ("5‑mm", Quantity(5, 5, "", "mm")),
+        ("-5 to -2", Quantity(-5, -2)),
+        ("−5", Quantity(-5, -5)),
+        ("＜5 mm", Quantity(5, 5, "<", "mm")),
+        ("1.5 million", Quantity(1_500_000, 1_500_000)),
+        ("two dozen", Quantity(24, 24)),
+        ("a dozen polyps", Quantity(12, 12)),
+        ("two and a half cm", Quantity(2.5, 2.5, "", "cm")),
+        ("½ cm", Quantity(0.5, 0.5, "", "cm")),
+        ("1½ cm", Quantity(1.5, 1.5, "", "cm")),
+        ("1e3", Quantity(1000, 1000)),
+        ('the size is "5"', Quantity(5, 5)),
+        ('5"', Quantity(5, 5, "", "in")),
+        ("5 cms", Quantity(5, 5, "", "cm")),
+        ("120 mm Hg", Quantity(120, 120, "", "mmhg")),
+        ("37 degrees C", Quantity(37, 37, "", "°c")),
         ("3 (three)", Quantity(3, 3)),
         ("10 mm (1 cm)", Quantity(10, 10, "", "mm")),
         ("the one on the left is 5 mm", Quantity(5, 5, "", "mm")),
@@ -189,6 +232,12 @@ def test_options_may_carry_their_letters_or_be_letters():
         ("10 mm x 5 mm", None),
         ("2 of 5", None),
         ("10-12-2020", None),
+        ("10.12.2020", None),
+        ("3,4,5", None),
+        ("1,23,456", None),
+        ("10x5 mm", None),
+        ("10:30", None),
+        ("1/2", None),
         ("two three", None),
         ("3rd", None),
         ("T2", None),
@@ -224,6 +273,24 @@ def test_read_quantity(text, expected):
         ("0", "0", True),
         ("0.001", "0", False),
         ("-10", "10", False),
+        ("-10.2", "-10", True),
+        ("1.05", "1", True),  # at the boundary, where floats are off by 4e-17
+        ("0.315", "0.3", True),
+        ("0.285", "0.3", True),
+        ("0.31501", "0.3", False),
+        ("5.25-10.5 mm", "5-10 mm", True),
+        ("0 cm", "0 mm", True),
+        (".5", "0.5", True),
+        ('"5"', "5 mm", True),
+        ("10x5", "10", False),
+        ("1½", "1", False),
+        ("<0.5 cm", "<5 mm", True),
+        (">5 mm", "<5 mm", False),
+        ("at least 5 mm", "≥5 mm", True),
+        ("It is about 1 centimeter wide.", "10 millimetres", True),
+        ("twenty-one mm", "2,1 cm", True),
+        ("3 and 4", "3", False),
+        ("3, maybe 4", "3", False),
         ("3 or 4", "3", False),
         ("3 or 4", "3 or 4", True),
     ],
@@ -241,11 +308,40 @@ def test_the_tolerance_is_the_one_asked_for():
 def test_counts_are_exact():
     assert matches_count("Three", ["3"]) and matches_count("3.0", ["3"]) and matches_count("1,000", ["1000"])
     assert not matches_count("100", ["101"]) and not matches_count("3-4", ["3"])
+    assert matches_count("There are 3 polyps", ["three"]) and matches_count("a dozen", ["12"])
+    assert not matches_count("3 or 4", ["3"]) and not matches_count("more than 3", ["3"])
+    assert not matches_count("3.01", ["3"]) and not matches_count("33", ["3"])
 
 
 @given(st.integers(0, 999_999), st.sampled_from(["mm", "cm", "m", "in"]))
 def test_a_quantity_survives_words_around_it(value, unit):
     assert read_quantity(f"It measures about {value} {unit}.") == Quantity(value, value, "", unit)
+
+
+@given(st.decimals("0.001", "99999", places=3), st.integers(1, 20))
+def test_the_tolerance_includes_its_boundary(gold, percent):
+    for at_boundary in (gold * (100 + percent) / 100, gold * (100 - percent) / 100):
+        assert matches_size(f"{at_boundary:f} mm", [f"{gold} mm"], percent / 100)
+    assert not matches_size(f"{gold * (1001 + 10 * percent) / 1000:f} mm", [f"{gold} mm"], percent / 100)
+
+
+@given(st.sampled_from("-‐‑‒–—―−"), st.sampled_from(["", " "]), st.integers(0, 500), st.integers(1, 500))
+def test_any_dash_makes_an_interval(dash, space, low, width):
+    text = f"{low}{space}{dash}{space}{low + width} mm"
+    assert read_quantity(text) == Quantity(low, low + width, "", "mm")
+    assert matches_size(text, [f"{low} to {low + width}"], 0.05)
+    assert not matches_size(f"{low} mm", [text], 0.05)
+
+
+@given(
+    st.sampled_from(["and", "or", "/", " / ", ", or", "and/or", "&"]),
+    st.booleans(),
+    st.text("abc .,\n", max_size=9),
+)
+def test_a_hedge_is_neither(joint, swapped, rest):
+    first, second = ("no", "yes") if swapped else ("yes", "no")
+    assert read_yes_no(f"{first} {joint} {second} {rest}") is None
+    assert read_yes_no(f"{first}, {rest}") == first
 
 
 _UNIT_PAIRS = st.sampled_from([("mm", "cm"), ("cm", "m"), ("min", "h"), ("g", "kg")])
@@ -264,6 +360,9 @@ def test_converting_units_changes_no_verdict(value, tolerance, units):
 @example("1" * 5000)
 @example("one " * 2000)
 @example("- " * 2000 + "5")
+@example("yes" + "/" * 3000)
+@example("5" + " " * 5000 + "-")
+@example("9" * 400 + " million ½")
 def test_any_text_is_read_without_failing(text):
     quantity = read_quantity(text)
     assert quantity is None or quantity.low <= quantity.high

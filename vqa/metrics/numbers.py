@@ -48,7 +48,7 @@ _FRACTION = re.compile("(?<![0-9])([0-9]{0,9}) ?([¼-¾⅐-⅞])")
 # Spellings that mean the same: hyphens, dashes, comparators.
 _SPELLINGS = str.maketrans("μ‐‑‒―＜＞", "µ--–—<>")
 _PLAIN = re.compile(rf"[-+−]?{_DIGITS}(?:e[-+]?[0-9]{{1,3}})?")
-_BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[0-9.]|[a-z])")
+_BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[-+−]?[0-9.]|[a-z])")
 _AND = re.compile(r"\s*and\s+")
 _BETWEEN_BEFORE = re.compile(r"\bbetween\s*\S+(?: ?[^\W\d_]+)?$")
 _COMPARATORS = [
