@@ -53,7 +53,7 @@ def covers(image_size: Sequence[int], boxes: Sequence[Box], share: float = COVER
         boxes: [x0, y0, x1, y1] each, pixels; what overlaps counts once.
         share: of the image's area, 0 to 1.
     """
-    return bool(boxes) and _mask(image_size, pixel_boxes(boxes, image_size)).mean() >= share
+    return bool(boxes) and bool(_mask(image_size, pixel_boxes(boxes, image_size)).mean() >= share)
 
 
 def remove_regions(image: Image.Image, boxes: Sequence[Box], method: str = "telea") -> Image.Image:

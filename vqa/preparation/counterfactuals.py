@@ -92,12 +92,13 @@ def mask_image(
 
     def write(kind: str, regions: list[PixelBox]) -> tuple[str, str]:
         name = hashlib.sha256(f"{sha256}/{args.method}/{regions}".encode()).hexdigest()[:32]
+        path = folders[kind] / f"{name}.png"
         encoded = BytesIO()
         # Level 1 takes a third of the time of the default, for files of the same size.
         remove_regions(image, regions, args.method).save(encoded, "PNG", compress_level=1)
-        with atomic_write(folders[kind] / f"{name}.png", "wb") as file:
+        with atomic_write(path, "wb") as file:
             file.write(encoded.getbuffer())
-        return str(folders[kind] / f"{name}.png"), hashlib.sha256(encoded.getbuffer()).hexdigest()
+        return str(path), hashlib.sha256(encoded.getbuffer()).hexdigest()
 
     def mask(boxes: list[PixelBox]) -> Masked:
         if covers(image.size, boxes, args.covered_share):
@@ -129,53 +130,46 @@ def main(argv: Sequence[str]) -> None:
     outputs = {kind: Path(args.output_dir) / kind for kind in KINDS}
     for output in outputs.values():
         check_output_dir(output, COMMAND, folder)
-    masked = mask_images(
-        folder, {kind: output.resolve() / "images" for kind, output in outputs.items()}, args
-    )
+    images = {kind: output.resolve() / "images" for kind, output in outputs.items()}
+    masked = mask_images(folder, images, args)
     skipped = Counter(filter(None, (why_skipped(record, masked) for record in folder.records)))
     if skipped.total() == len(folder.records):
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
         raise UserError(f"{args.output_dir}: not written, every record was skipped: {reasons}")
+    kept = {
+        split: [record for record in records if why_skipped(record, masked) is None]
+        for split, records in folder.files.items()
+    }
     for kind, output in outputs.items():
         files = {
-            split: [
-                changed(record, masked, kind, args.method)
-                for record in records
-                if why_skipped(record, masked) is None
-            ]
-            for split, records in folder.files.items()
+            split: [changed(row, masked, kind, args.method) for row in rows] for split, rows in kept.items()
         }
-        images = {path for records in files.values() for record in records for path in record["images"]}
+        shown = {path for rows in files.values() for row in rows for path in row["images"]}
         manifest = write_folder(
             output,
             files,
-            common_root(output, images),
+            common_root(output, shown),
             command=COMMAND,
             rows_in=len(folder.records),
             filtered=dict(sorted(skipped.items())),
             details={
-                "kind": kind,
-                "method": args.method,
-                "seed": args.seed,
-                "covered_share": args.covered_share,
-                "dilation": DILATION if args.method == "telea" else 0,
+                **{"kind": kind, "method": args.method, "seed": args.seed},
+                **{"covered_share": args.covered_share, "dilation": DILATION * (args.method == "telea")},
             },
             source=folder,
         )
-        remove_leftovers(output.resolve() / "images", images)
+        remove_leftovers(images[kind], shown)
         print_summary(str(output), manifest)
 
 
 def evidence(record: Record) -> list[Evidence | None]:
     """For each image of a record, what is to be removed from it; None where it holds no evidence."""
-    found: list[Evidence | None] = []
-    for index, path in enumerate(record["images"]):
-        boxes = [
-            box for box, owner in zip(record["boxes"], record["box_images"], strict=True) if owner == index
-        ]
-        # Sorted and without repetition: the same evidence, in whatever order its boxes are told.
-        found.append((path, tuple(sorted({tuple(map(float, box)) for box in boxes}))) if boxes else None)
-    return found
+    boxes: list[set[tuple[float, ...]]] = [set() for _ in record["images"]]
+    for box, owner in zip(record["boxes"], record["box_images"], strict=True):
+        boxes[owner].add(tuple(map(float, box)))
+    # Sorted: the same evidence, in whatever order its boxes are told.
+    pairs = zip(record["images"], boxes, strict=True)
+    return [(path, tuple(sorted(found))) if found else None for path, found in pairs]
 
 
 def mask_images(
