@@ -1,6 +1,7 @@
 """Intervals for rates over records that are not independent: several questions share an image."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +56,13 @@ def clustered_intervals(
     return intervals
 
 
+def image_cluster(prediction: Mapping[str, Any]) -> tuple[str, ...]:
+    """What ties records together for the bootstrap: their images, or a record's own id where it has none."""
+    return tuple(prediction["images"]) or ("id", prediction["id"])
+
+
 def cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
-    """Each record's cluster as a number from 0; clusters are sorted, so that the records' order is no matter."""
+    """Each record's cluster as a number from 0, in sorted order, whatever order the records have."""
     numbers = {cluster: number for number, cluster in enumerate(sorted(set(clusters)))}
     return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
 

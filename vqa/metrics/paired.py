@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from vqa.metrics.bootstrap import RESAMPLES, cluster_numbers, clustered_intervals
+from vqa.errors import UserError
+from vqa.metrics.bootstrap import RESAMPLES, cluster_numbers, clustered_intervals, image_cluster
 
 SMALLEST_P = 1e-10  # below it, rounding errors of the transform count
+Prediction = Mapping[str, Any]
 
 
 def compare_paired(
@@ -74,6 +76,58 @@ def compare_paired(
         else:
             compared.setdefault(grouping, {})[name] = row
     return compared
+
+
+def compare_predictions(
+    predictions: tuple[Sequence[Prediction], Sequence[Prediction]],
+    correct: tuple[Sequence[bool], Sequence[bool]],
+    names: tuple[str, str],
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`compare_paired` on two prediction files of the same records, in any order; types and images are a's.
+
+    Args:
+        predictions, correct: of a and of b.
+        names: of the two files, for messages.
+
+    Raises:
+        UserError: the files do not hold the same ids, or not the same question under an id; it says which.
+    """
+    a, b = predictions
+    place = {row["id"]: index for index, row in enumerate(b)}
+    _check_ids([row["id"] for row in a], place, names)
+    order = [place[row["id"]] for row in a]
+    for row, other in zip(a, (b[index] for index in order), strict=True):
+        for field in ("qtype", "answerable", "gt"):
+            if row[field] != other[field]:
+                raise UserError(
+                    f"id {row['id']!r}: {field} is {row[field]!r} in {names[0]} and {other[field]!r} in "
+                    f"{names[1]}: these are not predictions of the same records"
+                )
+    groups = {"by_question_type": [row["qtype"] for row in a], "by_source": [row["source"] for row in a]}
+    right_b = [correct[1][index] for index in order]
+    return compare_paired(correct[0], right_b, [image_cluster(row) for row in a], groups, seed=seed)
+
+
+def _check_ids(ids: Sequence[str], others: Mapping[str, int], names: tuple[str, str]) -> None:
+    known = set(ids)
+    only = [
+        (name, mine)
+        for name, mine in (
+            (names[0], [identity for identity in ids if identity not in others]),
+            (names[1], [identity for identity in others if identity not in known]),
+        )
+        if mine
+    ]
+    if only:
+        parts = (f"{len(mine):,} only in {name}: {_listed(mine)}" for name, mine in only)
+        raise UserError(f"only the same records can be compared; the ids differ: {'; '.join(parts)}")
+
+
+def _listed(ids: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
+    return ", ".join(repr(identity) for identity in ids[:most]) + more
 
 
 def sign_flip_p_value(sums: Sequence[int] | np.ndarray) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from vqa.answers import UNANSWERABLE
-from vqa.metrics.bootstrap import RESAMPLES, clustered_intervals
+from vqa.metrics.bootstrap import RESAMPLES, clustered_intervals, image_cluster
 from vqa.metrics.consistency import consistency_table
 from vqa.metrics.counterfactual import counterfactual_summary, evaluated, flips, joined_by_id
 from vqa.metrics.error_rates import character_error_rate, word_error_rate
@@ -160,11 +160,6 @@ def summarize(
     return metrics
 
 
-def image_cluster(prediction: Prediction) -> tuple[str, ...]:
-    """What ties records together for the bootstrap: their images, or a record's own id where it has none."""
-    return tuple(prediction["images"]) or ("id", prediction["id"])
-
-
 def _column(rows: Sequence[Prediction], takes: Callable, score: Callable) -> Column:
     values, mask = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
     for index, row in enumerate(rows):
@@ -190,16 +185,16 @@ def _flips(
     predictions: Sequence[Prediction], correct: Sequence[bool], masked: dict[str, Any], tolerance: float
 ) -> dict[str, Column]:
     """The flip rates of `vqa.metrics.counterfactual` record by record, for the intervals."""
-    joined = {
-        kind: joined_by_id(predictions, rows, kind) for kind, rows in masked.items() if rows is not None
-    }
-    mask = np.zeros(len(predictions), dtype=bool)
-    mask[evaluated(correct, *joined.values())] = True
-    flipped = {kind: mask & flips(predictions, rows, tolerance) for kind, rows in joined.items()}
+    joined = {kind: joined_by_id(predictions, rows, kind) for kind, rows in masked.items() if rows}
+    inside = evaluated(correct, *joined.values())
+    mask = np.zeros(len(predictions), dtype=int)
+    mask[inside] = 1
+    flipped = {kind: np.zeros_like(mask) for kind in joined}
+    for kind, rows in joined.items():
+        flipped[kind][inside] = flips([predictions[i] for i in inside], [rows[i] for i in inside], tolerance)
     columns = {f"counterfactual/{kind}_flip_rate": (values, mask) for kind, values in flipped.items()}
     if len(flipped) == 2:
-        gap = flipped["roi"].astype(int) - flipped["random"]
-        columns["counterfactual/faithfulness_gap"] = (gap, mask)
+        columns["counterfactual/faithfulness_gap"] = (flipped["roi"] - flipped["random"], mask)
     return columns
 
 
