@@ -62,8 +62,8 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors, float32, shape (len(texts), dimension); a text that occurs twice is encoded once.
 
-        Texts are encoded in the order of their length, whatever order they come in, so that batches hold
-        little padding and the same texts get the same vectors to the last bit.
+        What is new is encoded in the order of length, whatever order it comes in: batches hold little
+        padding, and the same texts in another order get the same vectors to the last bit.
         """
         clean = [_encodable(text) for text in texts]
         missing = sorted(set(clean) - self._cache.keys(), key=lambda text: (len(text), text))
