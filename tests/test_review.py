@@ -88,8 +88,13 @@ class Desk:
         return export(self.folder_read(), self.items(), log, self.output, "tiny", accept_above)
 
     def written(self) -> dict[str, dict]:
-        lines = (self.output / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        return {row["id"]: row for row in map(json.loads, lines)}
+        return {row["id"]: row for row in self.lines("train.jsonl")}
+
+    def rejects(self) -> list[dict]:
+        return self.lines("rejects.jsonl")
+
+    def lines(self, name: str) -> list[dict]:
+        return [json.loads(line) for line in (self.output / name).read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -153,8 +158,11 @@ def test_export_accounts_for_every_record(desk):
     review.decide(ORDER.index("text only"), "rejected", "")
     review.log.close()
     manifest = desk.export()
-    assert manifest["rows"] == {"in": 5, "records": 1, "filtered": 4, "rejects": 0}
-    assert manifest["filtered"] == {"rejected": 1, "undecided": 2, "without a prediction": 1}
+    assert manifest["rows"] == {"in": 5, "records": 1, "filtered": 3, "rejects": 1}
+    assert manifest["filtered"] == {"undecided": 2, "without a prediction": 1}
+    (reject,) = desk.rejects()
+    assert (reject["where"], reject["reason"], reject["row"]["question"]) == (
+        "text only", "rejected by Ann", "Which?")  # fmt: skip
     label = {"by": "model", "model": "tiny", "confidence": 0.4, "decision": "accepted", "reviewer": "Ann"}
     assert desk.written()["word"]["meta"]["label"] == label
     assert desk.written()["word"]["answers"] == ["cat"]
@@ -166,7 +174,7 @@ def test_confident_undecided_answers_are_taken_unseen_and_bad_ones_rejected(desk
     assert manifest["review"]["labels"] == {"accepted unseen": 2}
     label = {"by": "model", "model": "tiny", "confidence": 0.97, "decision": "accepted", "reviewer": None}
     assert desk.written()["sure"]["meta"]["label"] == label
-    (reject,) = map(json.loads, (desk.output / "rejects.jsonl").read_text(encoding="utf-8").splitlines())
+    (reject,) = desk.rejects()
     assert reject["where"] == "closed" and "'maybe' is not among" in reject["reason"]
 
 
@@ -210,6 +218,8 @@ def test_export_command(desk, capsys):
     main([*arguments, "--export", "--accept_above", "0.95"])
     assert "accepted unseen                  1" in capsys.readouterr().out
     assert list(desk.written()) == ["sure"]
+    main([*arguments[:-2], "--export", "--accept_above", "0.95"])  # without --output_dir
+    assert (desk.folder / "predictions_reviewed/train.jsonl").is_file()
     for wrong, message in (
         (["--accept_above", "0.9"], "is for --export"),
         (["--export", "--accept_above", "1.5"], "at most 1"),

@@ -2,13 +2,11 @@
 
 A page in the browser shows image and answer; keys accept, correct or reject it. Every decision is saved at
 once, so the page can be left at any time; started again, it goes on where it was:
-    python prepare_data.py review data/unlabelled/train.jsonl --predictions outputs/predictions.jsonl \\
-        --output_dir data/reviewed
+    python prepare_data.py review data/unlabelled/train.jsonl --predictions outputs/predictions.jsonl
 
 When enough is decided, write the records; `meta.label` of each says who or what labelled it. The second form
 also takes what nobody looked at, where the model was sure:
-    python prepare_data.py review data/unlabelled/train.jsonl --predictions outputs/predictions.jsonl \\
-        --output_dir data/reviewed --export
+    python prepare_data.py review data/unlabelled/train.jsonl --predictions outputs/predictions.jsonl --export
     python prepare_data.py review ... --export --accept_above 0.95
 
 A picture that has no answer yet is a record with `"answers": [], "answerable": false` and a
@@ -42,7 +40,9 @@ class ReviewArguments:
 
     records: str = field(metadata={"help": "record file or folder that was predicted"})
     predictions: str = field(metadata={"help": "its predictions (JSONL, as predict.py writes them)"})
-    output_dir: str = field(metadata={"help": "where decisions are saved, and records exported to"})
+    output_dir: str | None = option(
+        None, "where decisions are saved, and records exported to; default: PREDICTIONS_reviewed, beside them"
+    )
     reviewer: str = option("unnamed", "who decides; goes into the records' meta.label")
     image_root: str | None = option(
         None, "folder that image paths start from; default: the manifest's, or the file's"
@@ -66,6 +66,9 @@ class ReviewArguments:
             raise UserError("--accept_above is for --export")
         if not self.reviewer.strip():
             raise UserError("--reviewer is empty")
+        if self.output_dir is None:
+            predictions = Path(self.predictions)
+            self.output_dir = str(predictions.with_name(f"{predictions.stem}_reviewed"))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -122,8 +125,8 @@ def export(
 ) -> dict[str, Any]:
     """Write the records that have a label now and return the manifest.
 
-    The others are counted as filtered: `rejected`, `undecided`, `without a prediction`. A label that does not
-    fit the contract, which only one that nobody looked at can be, is a reject.
+    Filtered are those `undecided` and `without a prediction`. Rejects, with their reason: what the reviewer
+    rejected, and a label that does not fit the contract, which only one that nobody looked at can be.
 
     Raises:
         UserError: no record is left, or `output_dir` holds what another command wrote.
@@ -137,8 +140,12 @@ def export(
         problems = label_problems(new) if new else []
         if item is None:
             filtered["without a prediction"] += 1
+        elif decision is not None and decision.decision == "rejected":
+            rejects.append(
+                {"where": record["id"], "reason": f"rejected by {decision.reviewer}", "row": record}
+            )
         elif new is None:
-            filtered["undecided" if decision is None else "rejected"] += 1
+            filtered["undecided"] += 1
         elif problems:
             rejects.append({"where": record["id"], "reason": "; ".join(problems), "row": new})
         else:
