@@ -1,4 +1,4 @@
-"""comparison.html: two runs on the same records, their difference by type, what one of them fixed or broke."""
+"""comparison.html: two runs on the same records, the difference by type, what the second fixed and broke."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from vqa.files import atomic_write
 from vqa.report.gallery import Album, Card, card_bytes, count_images, in_turns, page_key, within_bytes
 from vqa.report.rendering import render
+from vqa.report.taxonomy import KINDS, answers_by_page, error_kind
 
 Prediction = dict[str, Any]
 FIXED, BROKEN = "fixed", "broken"
@@ -48,8 +49,13 @@ def write_comparison(
         sorted(shown, key=lambda row: changed[row["id"]]),
         lambda row: card_bytes(row) + card_bytes(others[row["id"]][0]),
     )
+    pages_a, pages_b = answers_by_page(a), answers_by_page(b)
     album = Album(image_root, count_images(shown))
-    cards = [Card(row, changed[row["id"]], album.of(row), others[row["id"]][0]) for row in shown]
+    cards = []
+    for row in shown:
+        other, change = others[row["id"]][0], changed[row["id"]]
+        kind = error_kind(other, pages_b) if change == BROKEN else error_kind(row, pages_a)
+        cards.append(Card(row, f"{change}, {kind}", album.of(row), other))
     title = f"{names[0]} against {names[1]}"
     page = render(
         "comparison.html.j2",
@@ -61,7 +67,7 @@ def write_comparison(
         chart=[{"name": name, **row} for name, row in comparison["by_question_type"].items()],
         fixed=sum(kind == FIXED for kind in changed.values()),
         broken=sum(kind == BROKEN for kind in changed.values()),
-        all_kinds=(FIXED, BROKEN),
+        all_kinds=(FIXED, BROKEN, *KINDS),
         cards=cards,
         thumbnails=album.embedded(),
     )

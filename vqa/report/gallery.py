@@ -165,9 +165,12 @@ def _badness(row: Prediction) -> float:
 
 
 def _data_uri(image: Image.Image) -> str:
-    """The smaller of PNG (drawings) and WebP (photographs)."""
-    png, webp = io.BytesIO(), io.BytesIO()
-    image.save(png, "PNG", optimize=True)
+    """WebP, good for photographs and scans; PNG for a drawing of few colours, where that is smaller."""
+    webp = io.BytesIO()
     image.save(webp, "WEBP", quality=70)
-    name, data = min((("png", png.getvalue()), ("webp", webp.getvalue())), key=lambda pair: len(pair[1]))
+    name, data = "webp", webp.getvalue()
+    if image.getcolors(256) is not None:
+        png = io.BytesIO()
+        image.save(png, "PNG", optimize=True)
+        name, data = min(("webp", data), ("png", png.getvalue()), key=lambda pair: len(pair[1]))
     return f"data:image/{name};base64,{base64.b64encode(data).decode('ascii')}"

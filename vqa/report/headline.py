@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqa.exports import GROUPED, flatten
+from vqa.report.formatting import number, percent
 
 _ANSWERABLE = "answerable records"
 _UNANSWERABLE = "records that are not answerable"
@@ -61,6 +62,10 @@ TILES = (
 )
 
 
+# No shares of records, so not shown in percent.
+_PLAIN = ("selective/aurc", "selective/e_aurc", "calibration/brier")
+
+
 @dataclass(frozen=True)
 class Rate:
     """One line of the table; `value` and `interval` are fractions."""
@@ -71,6 +76,18 @@ class Rate:
     lower_is_better: bool
     value: float
     interval: list[float] | None
+
+    @property
+    def shown(self) -> str:
+        """The value as the page shows it."""
+        return number(self.value) if self.path in _PLAIN else percent(self.value)
+
+    @property
+    def range(self) -> str:
+        """The interval as the page shows it."""
+        if self.interval is None:
+            return "–"
+        return " – ".join(number(end) if self.path in _PLAIN else percent(end) for end in self.interval)
 
 
 def headline(metrics: Mapping[str, Any]) -> list[Rate]:

@@ -119,9 +119,14 @@ def is_ocr_miss(row: Prediction, _: Collection) -> bool:
 
 def is_near_miss(row: Prediction, _: Collection) -> bool:
     """Partly right: ANLS of 0.5 or more, half of the accepted words found, or one text inside the other
-    as whole words; a size that is at most 20% off."""
-    if row["qtype"] == "yes_no" or not row["answers"]:
+    as whole words; a size that is at most 20% off; a colour with or without its shade ("light blue").
+
+    Never of yes_no and mcq: "triangle" is spelled much like "rectangle", and is another option still.
+    """
+    if row["qtype"] in CLOSED_SETS or not row["answers"]:
         return False
+    if row["qtype"] == "color":
+        return any(_holds(gold, row["pred"]) or _holds(row["pred"], gold) for gold in row["answers"])
     if row["qtype"] in ("count_numeric", "size_numeric"):
         pairs = _quantities(row)
         return row["qtype"] == "size_numeric" and any(
