@@ -4,6 +4,7 @@
 None when it states none or several: "3 or 4" is a hedge, "3-4" is an interval.
 """
 
+import functools
 import math
 import re
 import unicodedata
@@ -45,7 +46,6 @@ _NUMBER = re.compile(
 _SCALE_AFTER = re.compile(rf" (?P<scale>{'|'.join(_SCALES)})\b")
 _HALF_AFTER = re.compile(r" and (?:a |one[ -])?half\b")
 _FRACTION = re.compile("(?<![0-9])([0-9]{0,9}) ?([¼-¾⅐-⅞])")
-# Spellings that mean the same: hyphens, dashes, comparators.
 _SPELLINGS = str.maketrans("μ‐‑‒―＜＞", "µ--–—<>")
 _PLAIN = re.compile(rf"[-+−]?{_DIGITS}(?:e[-+]?[0-9]{{1,3}})?")
 _BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[-+−]?[0-9.]|[a-z])")
@@ -86,6 +86,7 @@ class Quantity:
     unit: str | None = None
 
 
+@functools.lru_cache(maxsize=1 << 12)  # accepted answers repeat, and short predictions
 def read_quantity(text: str) -> Quantity | None:
     """The one quantity that a text states, or None.
 
@@ -99,10 +100,8 @@ def read_quantity(text: str) -> Quantity | None:
     while (number := _read_number(text, position)) is not None:
         start, quantity, position = number
         found.append(_with_comparator(text, start, quantity, position))
-    if not found:
-        return None
-    first = found[0]
-    return first if all(quantities_agree(first, other, 0.0) for other in found[1:]) else None
+    alike = bool(found) and all(quantities_agree(found[0], other, 0.0) for other in found[1:])
+    return found[0] if alike else None
 
 
 def quantities_agree(predicted: Quantity, gold: Quantity, tolerance: float) -> bool:
@@ -155,12 +154,11 @@ def _read_interval_end(
     text: str, low: float, low_unit: str | None, position: int
 ) -> tuple[Quantity, int] | None:
     between = _BETWEEN.match(text, position)
-    start = between.end() if between else position
+    if between is None and _BETWEEN_BEFORE.search(text, max(0, position - 60), position):
+        between = _AND.match(text, position)
     if between is None:
-        joint = _AND.match(text, position)
-        if joint is None or not _BETWEEN_BEFORE.search(text, max(0, position - 60), position):
-            return None
-        start = joint.end()
+        return None
+    start = between.end()
     match = _NUMBER.match(text, start) or _NUMBER_AFTER_DASH.match(text, start)
     if match is None:
         return None

@@ -59,13 +59,15 @@ def relaxed_match_strict(prediction: str, answers: Sequence[str]) -> bool:
     0 is met by 0 only. A gold that is a year (four digits from 1800 to 2100) is met by that year only.
     Anything else is compared as text (`normalize_text`).
     """
-    return any(_strict_match(prediction, answer) for answer in answers)
+    prediction = normalize_text(prediction)
+    return any(_strict_match(prediction, normalize_text(answer)) for answer in answers)
 
 
 def _strict_match(prediction: str, answer: str) -> bool:
-    if normalize_text(prediction) == normalize_text(answer):
+    if prediction == answer:
         return True
-    predicted, gold = _read_amount(prediction), _read_amount(answer)
+    predicted = _read_amount(prediction)
+    gold = _read_amount(answer) if predicted else None
     if predicted is None or gold is None:
         return False
     if predicted.currency and gold.currency and predicted.currency != gold.currency:
@@ -89,8 +91,8 @@ def _close(predicted: float, gold: float, exact: bool = False) -> bool:
 
 
 def _read_amount(text: str) -> _Amount | None:
-    """The number that a whole text is, with its currency or percent sign; None for any other text."""
-    match = _AMOUNT.fullmatch(normalize_text(text))
+    """The number that a whole normalised text is, with its currency or percent sign; None for any other."""
+    match = _AMOUNT.fullmatch(text)
     if match is None or (match["before"] and match["after"]):
         return None
     currency = _currency(match["before"] or match["after"] or "")
