@@ -3,9 +3,9 @@
     git clone https://github.com/EvolvingLMMs-Lab/lmms-eval ../lmms-eval
     python benchmarks/metrics.py --lmms_eval ../lmms-eval
 
-Prints a table in Markdown and writes outputs/benchmarks/metrics.json. `--lmms_eval` may also be the folder that
-an installed lmms-eval lies in. Only the functions compared are taken out of its files, since importing them
-would need its models. A disagreement is a pair that the two score differently; the first of each is shown.
+Prints a table in Markdown and writes outputs/benchmarks/metrics.json. `--lmms_eval` may also be the folder
+that an installed lmms-eval lies in. Only the functions compared are taken out of its files, since importing
+them would need its models. A disagreement is a pair that the two score differently; the first is shown.
 """
 
 import ast
