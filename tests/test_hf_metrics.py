@@ -7,12 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
-
-FOLDER = ROOT / "vqa/metrics/hf"
+FOLDER = Path(__file__).resolve().parent.parent / "vqa/metrics/hf"
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/*.py") if path.stem == path.parent.name)
 
 # name of the case -> (module, what is given to compute, what comes back)
