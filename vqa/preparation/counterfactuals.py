@@ -126,10 +126,10 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--num_proc must be at least 1")
     if not 0 < args.covered_share <= 1:
         raise UserError(f"--covered_share {args.covered_share}: a share of the area, above 0, at most 1")
-    folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
     outputs = {kind: Path(args.output_dir) / kind for kind in KINDS}
     for output in outputs.values():
-        check_output_dir(output, COMMAND, folder)
+        check_output_dir(output, COMMAND, args.records)
+    folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
     images = {kind: output.resolve() / "images" for kind, output in outputs.items()}
     masked = mask_images(folder, images, args)
     skipped = Counter(filter(None, (why_skipped(record, masked) for record in folder.records)))
