@@ -1,13 +1,12 @@
 """Conversations and the raw forms: ShareGPT, LLaMA-Factory, LLaVA and plain JSON, with their dirt."""
 
-import hashlib
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from tests.dataset_fixtures import converted, picture, whole, write
 from vqa.datasets.conversation_turns import TAG, Form, _without_tags, read_turns
 from vqa.datasets.conversations import LLAMAFACTORY, LLAVA, SHAREGPT
 from vqa.datasets.conversion import ConvertOptions, convert
@@ -20,23 +19,8 @@ from vqa.raw_forms import RowProblem
 def root(tmp_path):
     folder = tmp_path / "in"
     for name in ("coco/train2017/1.jpg", "images/2.jpg", "3.jpg"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (32, 24), "white").save(folder / name)
+        picture(folder / name, (32, 24))
     return folder
-
-
-def write(path, value):
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    path.write_text(text, encoding="utf-8")
-
-
-def converted(converter, root, out, **options):
-    manifest = convert(converter, root, out, ConvertOptions(**options))
-    lines = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in out.glob("*.jsonl")}
-    rejects = {row["where"]: row["reason"] for row in map(json.loads, lines.pop("rejects"))}
-    records = {record["id"]: record for rows in lines.values() for record in map(json.loads, rows)}
-    assert manifest["rows"]["in"] == len(records) + sum(manifest["filtered"].values()) + len(rejects)
-    return records, rejects
 
 
 def human(text):
@@ -73,25 +57,22 @@ def test_llava(root, tmp_path):
     ]
     write(root / "llava_v1_5_mix665k.json", rows)
     write(root / "llava_test.json", rows[:1])
-    records, rejects = converted(LLAVA, root, tmp_path / "out")
+    records, rejects, _ = converted(LLAVA, root, tmp_path / "out")
     name = "llava/llava_v1_5_mix665k.json"
-    assert records[f"{name}/000000-0"] == {
-        "id": f"{name}/000000-0",
-        "images": ["coco/train2017/1.jpg"],
-        "question": "Is there a dog?\nAnswer the question using a single word or phrase.",
-        "answers": ["Yes"],
-        "answerable": True,
-        "question_type": "yes_no",
-        "answer_candidates": ["yes", "no"],
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "llava",
-        "split": "train",
-        "image_sha256": [hashlib.sha256((root / "coco/train2017/1.jpg").read_bytes()).hexdigest()],
-        "meta": {"id": "000000000001", "turn": 0, "turns": 2},
-    }
+    assert records[f"{name}/000000-0"] == whole(
+        root / "coco/train2017/1.jpg",
+        {
+            "id": f"{name}/000000-0",
+            "images": ["coco/train2017/1.jpg"],
+            "question": "Is there a dog?\nAnswer the question using a single word or phrase.",
+            "answers": ["Yes"],
+            "question_type": "yes_no",
+            "answer_candidates": ["yes", "no"],
+            "source": "llava",
+            "split": "train",
+            "meta": {"id": "000000000001", "turn": 0, "turns": 2},
+        },
+    )
     assert {key: (record["images"], record["answers"]) for key, record in records.items()} == {
         f"{name}/000000-0": (["coco/train2017/1.jpg"], ["Yes"]),
         f"{name}/000000-1": (["coco/train2017/1.jpg"], ["brown"]),
@@ -109,7 +90,7 @@ def test_llava(root, tmp_path):
         f"{place} 4, turn 2": "answers[0]: empty",
         f"{place} 5": "conversations: missing, and so is instruction",
         f"{place} 6": "video: only images are read",
-        f"{place} 7": "a record is a JSON object, not a string",
+        f"{place} 7": "a row is a JSON object, not a string",
     }
 
 
@@ -140,7 +121,7 @@ def test_sharegpt_variants(root, tmp_path):
                       openai("assistant", "noon")]},
     ]  # fmt: skip
     write(root / "chats.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
-    records, rejects = converted(SHAREGPT, root, tmp_path / "out")
+    records, rejects, _ = converted(SHAREGPT, root, tmp_path / "out")
     three = ["3.jpg", "images/2.jpg", "coco/train2017/1.jpg"]
     assert {key[-8:]: (record["images"], record["question"]) for key, record in records.items()} == {
         "000000-0": (three[:2], "Which is red?"),
@@ -192,7 +173,7 @@ def test_llamafactory_as_described(root, tmp_path):
     write(root / "alpaca.json", [alpaca | {"images": ["3.jpg"]}, {"ask": "a", "reply": ""}])
     chosen = {"conversations": [human("Which?")], "chosen": gpt("this"), "rejected": gpt("that")}
     write(root / "dpo.json", [chosen, {"conversations": [human("?"), gpt("bad")], "kto_tag": False}])
-    records, rejects = converted(LLAMAFACTORY, root, tmp_path / "out")
+    records, rejects, _ = converted(LLAMAFACTORY, root, tmp_path / "out")
     assert {key: (record["question"], record["answers"], record["images"], record["meta"])
             for key, record in records.items()} == {
         "llamafactory/mine_train/mine.json/000000-0":
@@ -214,7 +195,7 @@ def test_llamafactory_without_a_description(root, tmp_path):
     write(
         root / "own.json", [{"instruction": "Is it white?", "input": "", "output": "Yes", "images": "3.jpg"}]
     )
-    records, rejects = converted(LLAMAFACTORY, root, tmp_path / "out")
+    records, rejects, _ = converted(LLAMAFACTORY, root, tmp_path / "out")
     (record,) = records.values()
     assert (record["question"], record["answers"], record["images"]) == ("Is it white?", ["Yes"], ["3.jpg"])
     # One file of the folder, by its name.
@@ -258,7 +239,7 @@ def test_generic_forms(root, tmp_path):
     ]
     write(root / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write(root / "wrapped.json", json.dumps({"version": 1, "data": [rows[0]]}, indent=1))
-    records, rejects = converted(GENERIC, root, tmp_path / "out")
+    records, rejects, _ = converted(GENERIC, root, tmp_path / "out")
     assert {key: record["split"] for key, record in records.items()} == {
         "generic/own.jsonl/000000": "own",
         "mine": "test",
@@ -267,23 +248,20 @@ def test_generic_forms(root, tmp_path):
         "generic/val.json/000001": "validation",
         "generic/wrapped.json/000000": "wrapped",
     }
-    assert records["generic/val.json/000000"] == {
-        "id": "generic/val.json/000000",
-        "images": ["3.jpg"],
-        "question": "Is it white?",
-        "answers": ["yes"],
-        "answerable": True,
-        "question_type": "yes_no",
-        "answer_candidates": ["yes", "no"],
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "generic",
-        "split": "validation",
-        "image_sha256": [hashlib.sha256((root / "3.jpg").read_bytes()).hexdigest()],
-        "meta": {"author": "An"},
-    }
+    assert records["generic/val.json/000000"] == whole(
+        root / "3.jpg",
+        {
+            "id": "generic/val.json/000000",
+            "images": ["3.jpg"],
+            "question": "Is it white?",
+            "answers": ["yes"],
+            "question_type": "yes_no",
+            "answer_candidates": ["yes", "no"],
+            "source": "generic",
+            "split": "validation",
+            "meta": {"author": "An"},
+        },
+    )
     assert records["generic/val.json/000001"]["boxes"] == [[0, 0, 16, 24]]
     assert rejects == {"val.json: row 2": "question: empty"}
     assert [path.name for path in (tmp_path / "out").glob("*up*")] == ["up.jsonl"]

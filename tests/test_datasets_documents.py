@@ -1,50 +1,17 @@
 """DocVQA, TextVQA and ChartQA as published -> records: whole records, layouts, dirt, evidence boxes."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from tests.dataset_fixtures import converted, picture, whole, write
 from vqa.datasets.chartqa import CHARTQA, accepted_labels
-from vqa.datasets.conversion import ConvertOptions, convert
 from vqa.datasets.docvqa import DOCVQA, UNREADABLE_OCR
-from vqa.datasets.raw_json import read_json, read_lines, read_table
+from vqa.datasets.raw_json import read_json, read_lines
+from vqa.datasets.raw_tables import file_rows
 from vqa.datasets.text_evidence import PageText, Word, clipped, corners_box
 from vqa.datasets.textvqa import REMARK, TEXTVQA, vote
 from vqa.errors import UserError
-
-
-def save_image(path, size=(200, 100)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.effect_noise(size, 40).save(path)
-
-
-def save_json(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def json_lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def converted(converter, root, out, **options):
-    """(records by id, reject reasons by place, manifest, whose writer checks that no row is lost)."""
-    manifest = convert(converter, converter.find_input(root), out, ConvertOptions(**options))
-    records = [record for name in manifest["files"] for record in json_lines(out / name)]
-    rejects = {reject["where"]: reject["reason"] for reject in json_lines(out / "rejects.jsonl")}
-    assert len(records) == manifest["rows"]["records"]
-    return {record["id"]: record for record in records}, rejects, manifest
-
-
-def whole(record, **expected):
-    """A record as it must be, hash aside: defaults for the fields that document sets leave empty."""
-    record = dict(record)
-    assert len(record.pop("image_sha256")) == len(record["images"])
-    empty = {"answer_candidates": None, "caption": None, "reasoning": [], "answerable": True}
-    return record, {**empty, **expected}
 
 
 def docvqa_row(number, **fields):
@@ -96,37 +63,38 @@ def test_docvqa_of_the_challenge(tmp_path):
         docvqa_row(49159, answers=["n/a"]),
         "half a row",
     ]
-    save_json(root / "spdocvqa_qas" / "val_v1.0_withQT.json", docvqa_file(*rows))
-    save_json(root / "spdocvqa_qas" / "val_v1.0.json", docvqa_file(*rows))  # the same, without types
+    write(root / "spdocvqa_qas" / "val_v1.0_withQT.json", docvqa_file(*rows))
+    write(root / "spdocvqa_qas" / "val_v1.0.json", docvqa_file(*rows))  # the same, without types
     withheld = docvqa_row(57344)
     del withheld["answers"]
-    save_json(root / "spdocvqa_qas" / "test_v1.0.json", docvqa_file(withheld))
-    save_image(root / "spdocvqa_images" / "xnbl0037_1.png")
-    save_image(tmp_path / "outside.png")
+    write(root / "spdocvqa_qas" / "test_v1.0.json", docvqa_file(withheld))
+    picture(root / "spdocvqa_images" / "xnbl0037_1.png")
+    picture(tmp_path / "outside.png")
     lines = ocr_line("Date:", 10), ocr_line("1/8/93, Durham", 20), ocr_line("page 93", 195 // 2)
-    save_json(root / "spdocvqa_ocr" / "xnbl0037_1.json", ocr_file(*lines))
+    write(root / "spdocvqa_ocr" / "xnbl0037_1.json", ocr_file(*lines))
     records, rejects, manifest = converted(DOCVQA, root, tmp_path / "out")
-    actual, expected = whole(
-        records["docvqa/validation/49153"],
-        id="docvqa/validation/49153",
-        images=["spdocvqa_images/xnbl0037_1.png"],
-        question="what is the date mentioned in this letter?",
-        answers=["1/8/93", "Jan. 8 1993"],
-        question_type="extractive",
-        boxes=[[10, 20, 80, 30]],
-        box_images=[0],
-        source="docvqa",
-        split="validation",
-        meta={
-            "questionId": 49153,
-            "question_types": ["handwritten", "form"],
-            "docId": 279,
-            "ucsf_document_id": "xnbl0037",
-            "ucsf_document_page_no": "1",
-            "data_split": "val",
+    assert records["docvqa/validation/49153"] == whole(
+        root / "spdocvqa_images/xnbl0037_1.png",
+        {
+            "id": "docvqa/validation/49153",
+            "images": ["spdocvqa_images/xnbl0037_1.png"],
+            "question": "what is the date mentioned in this letter?",
+            "answers": ["1/8/93", "Jan. 8 1993"],
+            "question_type": "extractive",
+            "boxes": [[10, 20, 80, 30]],
+            "box_images": [0],
+            "source": "docvqa",
+            "split": "validation",
+            "meta": {
+                "questionId": 49153,
+                "question_types": ["handwritten", "form"],
+                "docId": 279,
+                "ucsf_document_id": "xnbl0037",
+                "ucsf_document_page_no": "1",
+                "data_split": "val",
+            },
         },
     )
-    assert actual == expected
     # A number among the answers is its text; a box that overruns the page is cut to it.
     assert records["docvqa/validation/49154"]["answers"] == ["93"]
     assert records["docvqa/validation/49154"]["boxes"] == [[60, 97, 80, 100]]
@@ -138,7 +106,7 @@ def test_docvqa_of_the_challenge(tmp_path):
         f"{file}: row 3": "question: missing",
         f"{file}: row 4": "images[0]: 'documents/absent_1.png' does not exist",
         f"{file}: row 5": "images[0]: '../outside.png' leaves the image root with '..'",
-        f"{file}: row 7": "a row is an object, not a string",
+        f"{file}: row 7": "a row is a JSON object, not a string",
         "spdocvqa_qas/test_v1.0.json: row 0": "answers: none is given (those of the test split are withheld)",
     }
     assert manifest["rows"] == {"in": 9, "records": 3, "filtered": 0, "rejects": 6}
@@ -160,11 +128,11 @@ def test_docvqa_of_the_challenge(tmp_path):
 def test_docvqa_layouts(tmp_path, questions, image, ocr):
     root, row = tmp_path / "raw", docvqa_row(1, image="documents/a_1.png", answers=["two words"])
     if questions.endswith("l"):
-        save_json(root / questions, {**row, "image": {"bytes": None, "path": "a_1.png"}})
+        write(root / questions, {**row, "image": {"bytes": None, "path": "a_1.png"}})
     else:
-        save_json(root / questions, docvqa_file(row))
-    save_image(root / image)
-    save_json(root / ocr, ocr_file(ocr_line("the Two", 10), ocr_line("words.", 30)))
+        write(root / questions, docvqa_file(row))
+    picture(root / image)
+    write(root / ocr, ocr_file(ocr_line("the Two", 10), ocr_line("words.", 30)))
     records, _, _ = converted(DOCVQA, root, tmp_path / "out")
     record = records["docvqa/train/1"]
     assert (record["images"], record["boxes"]) == ([image], [[50, 10, 80, 20], [10, 30, 70, 40]])
@@ -173,8 +141,8 @@ def test_docvqa_layouts(tmp_path, questions, image, ocr):
 @pytest.mark.parametrize("content", ["{", '{"status": "Failed"}', '{"recognitionResults": [{"lines": [3]}]}'])
 def test_docvqa_keeps_a_question_whose_ocr_is_broken(tmp_path, content):
     root = tmp_path / "raw"
-    save_json(root / "train_v1.0.json", docvqa_file(docvqa_row(1)))
-    save_image(root / "documents" / "xnbl0037_1.png")
+    write(root / "train_v1.0.json", docvqa_file(docvqa_row(1)))
+    picture(root / "documents" / "xnbl0037_1.png")
     (root / "ocr_results").mkdir()
     (root / "ocr_results" / "xnbl0037_1.json").write_text(content)
     records, _, manifest = converted(DOCVQA, root, tmp_path / "out")
@@ -208,11 +176,11 @@ def test_textvqa(tmp_path):
         textvqa_row(34606, nokia, image="absent"),
         textvqa_row(34607, ["toshiba"] * 10),
     ]
-    save_json(root / "TextVQA_0.5.1_val.json", {"dataset_version": "0.5.1", "data": rows})
-    save_json(root / "TextVQA_0.5_val.json", {"data": []})  # an older one beside it
+    write(root / "TextVQA_0.5.1_val.json", {"dataset_version": "0.5.1", "data": rows})
+    write(root / "TextVQA_0.5_val.json", {"data": []})  # an older one beside it
     test_row = textvqa_row(40000, None)
     del test_row["answers"]
-    save_json(root / "TextVQA_0.5.1_test.json", {"data": [test_row]})
+    write(root / "TextVQA_0.5.1_test.json", {"data": [test_row]})
 
     def word(text, x, **turned):
         box = {"width": 0.25, "height": 0.1, "rotation": 0, "roll": 0, "pitch": 0, "yaw": 0, **turned}
@@ -220,24 +188,28 @@ def test_textvqa(tmp_path):
 
     words = [word("NOKIA", 0.125), word("phone", 0.9), word("toshiba", 0.5, rotation=31.5)]
     ocr = {"image_id": "0054c91397f2fe05", "ocr_tokens": ["NOKIA", "phone", "toshiba"], "ocr_info": words}
-    save_json(root / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [ocr]})
-    save_image(root / "train_images" / "0054c91397f2fe05.jpg")
+    write(root / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [ocr]})
+    picture(root / "train_images" / "0054c91397f2fe05.jpg")
     records, rejects, _ = converted(TEXTVQA, root, tmp_path / "out")
     meta = {key: value for key, value in rows[0].items() if key != "question"}
-    actual, expected = whole(
-        records["textvqa/validation/34602"],
-        id="textvqa/validation/34602",
-        images=["train_images/0054c91397f2fe05.jpg"],
-        question="what is the brand of phone?",
-        answers=["nokia", "nokia phone", "toshiba"],
-        question_type="extractive",
-        boxes=[[25.0, 50.0, 75.0, 60.0], [180.0, 50.0, 200, 60.0]],  # the image's own size, not the file's
-        box_images=[0, 0],
-        source="textvqa",
-        split="validation",
-        meta=meta,
+    assert records["textvqa/validation/34602"] == whole(
+        root / "train_images/0054c91397f2fe05.jpg",
+        {
+            "id": "textvqa/validation/34602",
+            "images": ["train_images/0054c91397f2fe05.jpg"],
+            "question": "what is the brand of phone?",
+            "answers": ["nokia", "nokia phone", "toshiba"],
+            "question_type": "extractive",
+            "boxes": [
+                [25.0, 50.0, 75.0, 60.0],
+                [180.0, 50.0, 200, 60.0],
+            ],  # the image's own size, not the file's
+            "box_images": [0, 0],
+            "source": "textvqa",
+            "split": "validation",
+            "meta": meta,
+        },
     )
-    assert actual == expected
     unanswerable = records["textvqa/validation/34603"]
     assert (unanswerable["answerable"], unanswerable["answers"]) == (False, [])
     assert unanswerable["question_type"] == "extractive"
@@ -247,14 +219,14 @@ def test_textvqa(tmp_path):
     assert records["textvqa/validation/34607"]["boxes"] == []  # the word is turned
     assert rejects == {
         "TextVQA_0.5.1_val.json: row 3": "answers: none is given",
-        "TextVQA_0.5.1_val.json: row 4": "images[0]: 'absent.png' does not exist",
+        "TextVQA_0.5.1_val.json: row 4": "images[0]: 'absent' does not exist",
         "TextVQA_0.5.1_test.json: row 0": "answers: none is given (those of the test split are withheld)",
     }
 
 
 @given(st.lists(st.sampled_from(["stop", "Stop", "go", "unanswerable", "", REMARK, 7]), max_size=10))
 def test_vote(answers):
-    said = [a for a in answers if isinstance(a, str) and a]
+    said = [str(a) for a in answers if a != ""]
     real = [a.casefold() for a in said if a not in ("unanswerable", REMARK)]
     verdict = vote(answers)
     if 2 * said.count("unanswerable") > len(said):
@@ -281,34 +253,33 @@ def test_chartqa(tmp_path):
         {"query": "What is the max value?", "label": "1"},
         ["half a row"],
     ]
-    save_json(root / "train" / "train_human.json", human)
+    write(root / "train" / "train_human.json", human)
     augmented = [{"imgname": "two_col_1.png", "query": "How many cases were there in 2010?", "label": 12}]
-    save_json(root / "train" / "train_augmented.json", augmented)
-    save_json(root / "val" / "val_human.json", human[:1])
+    write(root / "train" / "train_augmented.json", augmented)
+    write(root / "val" / "val_human.json", human[:1])
     for split, name in (("train", "3887"), ("train", "two_col_1"), ("val", "3887")):
-        save_image(root / split / "png" / f"{name}.png")
+        picture(root / split / "png" / f"{name}.png")
     (root / "train" / "tables").mkdir()
     (root / "train" / "tables" / "3887.csv").write_text("Year,Blue\n2018,1\n")
     records, rejects, manifest = converted(CHARTQA, tmp_path, tmp_path / "out", splits=("train",))
-    actual, expected = whole(
-        records["chartqa/train/human/000000"],
-        id="chartqa/train/human/000000",
-        images=["ChartQA Dataset/train/png/3887.png"],
-        question="Is the blue bar the highest?",
-        answers=["Yes"],
-        question_type="yes_no",
-        answer_candidates=["yes", "no"],
-        boxes=[],
-        box_images=[],
-        source="chartqa",
-        split="train",
-        meta={
-            "imgname": "3887.png",
-            "origin": "human",
-            "table": "ChartQA Dataset/train/tables/3887.csv",
+    assert records["chartqa/train/human/000000"] == whole(
+        root / "train/png/3887.png",
+        {
+            "id": "chartqa/train/human/000000",
+            "images": ["ChartQA Dataset/train/png/3887.png"],
+            "question": "Is the blue bar the highest?",
+            "answers": ["Yes"],
+            "question_type": "yes_no",
+            "answer_candidates": ["yes", "no"],
+            "source": "chartqa",
+            "split": "train",
+            "meta": {
+                "imgname": "3887.png",
+                "origin": "human",
+                "table": "ChartQA Dataset/train/tables/3887.csv",
+            },
         },
     )
-    assert actual == expected
     listed = records["chartqa/train/human/000001"]
     assert listed["answers"] == ["[Chad, Central Europe]", "Chad, Central Europe"]
     count = records["chartqa/train/augmented/000000"]
@@ -319,14 +290,14 @@ def test_chartqa(tmp_path):
         f"{file}: row 2": "images[0]: 'absent.png' does not exist",
         f"{file}: row 3": "label: missing",
         f"{file}: row 4": "imgname: missing",
-        f"{file}: row 5": "a row is an object, not a list",
+        f"{file}: row 5": "a row is a JSON object, not a list",
     }
 
 
 def test_chartqa_exported_from_parquet(tmp_path):
     row = {"image": {"path": "a.png"}, "query": "Which is it?", "label": ["Kenya"], "human_or_machine": 1}
-    save_json(tmp_path / "raw" / "test.json", [row])
-    save_image(tmp_path / "raw" / "images" / "a.png")
+    write(tmp_path / "raw" / "test.json", [row])
+    picture(tmp_path / "raw" / "images" / "a.png")
     records, _, _ = converted(CHARTQA, tmp_path / "raw", tmp_path / "out")
     record = records["chartqa/test/augmented/000000"]
     assert (record["images"], record["answers"]) == (["images/a.png"], ["Kenya"])
@@ -419,8 +390,26 @@ def test_lines_and_tables(tmp_path):
         read_lines(path)
     table = tmp_path / "a.csv"
     table.write_text('image,answer\n1.png,"two\nlines"\n\n2.png\n')
-    assert read_table(table) == [{"image": "1.png", "answer": "two\nlines"}, {"image": "2.png", "answer": ""}]
-    for content, reason in (("a,a\n", "two of one name"), ("a\n1,2\n", ":2: 2 cells"), ("a\n\0\n", "NUL")):
+    rows = [{"image": "1.png", "answer": "two\nlines"}, {"image": "2.png", "answer": ""}]
+    assert list(file_rows(table)) == [("row 0", rows[0]), ("row 1", rows[1])]
+    table.write_text("a\n1,2\n3\n")
+    (_, problem), good = file_rows(table)
+    assert (str(problem), problem.raw, good) == ("2 cells under 1 columns", ["1", "2"], ("row 1", {"a": "3"}))
+    for content, reason in (("a,a\n", "two of one name"), ("a\n\0\n", "NUL"), ("", "is empty")):
         table.write_text(content)
         with pytest.raises(UserError, match=reason):
-            read_table(table)
+            list(file_rows(table))
+
+
+def test_rows_of_json_in_every_form(tmp_path):
+    row, path = {"a": 1}, tmp_path / "a.json"
+    for content in ([row], {"version": 1, "data": [row]}, '{"version": 1,\n"samples": [{"a": 1}]}'):
+        assert list(file_rows(write(path, content))) == [("row 0", row)]
+    assert list(file_rows(write(path, '{"a": 1}\n{"a": 1}\n'))) == [("line 1", row), ("line 2", row)]
+    ((_, problem),) = file_rows(write(path, ["half"]))
+    assert (str(problem), problem.raw) == ("a row is a JSON object, not a string", "half")
+    for content in ("", '{"a":\n1}', "[1", "{"):
+        with pytest.raises(UserError, match="a.json"):
+            list(file_rows(write(path, content)))
+    with pytest.raises(UserError, match="a table is"):
+        list(file_rows(write(tmp_path / "a.xml", "<a/>")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_datasets_documents import converted, save_image, save_json, whole
+from tests.dataset_fixtures import converted, picture, whole, write
 from vqa.datasets.cord import CORD
 from vqa.datasets.cord_lines import EvidenceFinder, parse_of_lines, read_valid_lines
 from vqa.datasets.cord_questions import entries
@@ -60,28 +60,29 @@ FORM = [
 def test_funsd(tmp_path):
     root = tmp_path / "raw"
     train, test = root / "dataset" / "training_data", root / "dataset" / "testing_data"
-    save_json(train / "annotations" / "0000971160.json", {"form": FORM})
-    save_json(train / "annotations" / "0000989556.json", {"form": FORM[1:3]})
-    save_json(test / "annotations" / "82092117.json", {"form": [FORM[20]]})
+    write(train / "annotations" / "0000971160.json", {"form": FORM})
+    write(train / "annotations" / "0000989556.json", {"form": FORM[1:3]})
+    write(test / "annotations" / "82092117.json", {"form": [FORM[20]]})
     (test / "annotations" / "82200067_0069.json").write_text('{"form": [')
-    save_json(test / "annotations" / "82250337_0338.json", {"form": [{"text": "DATE"}]})
+    write(test / "annotations" / "82250337_0338.json", {"form": [{"text": "DATE"}]})
     for folder, name in ((train, "0000971160"), (train, "0000989556"), (test, "82092117")):
-        save_image(folder / "images" / f"{name}.png")
+        picture(folder / "images" / f"{name}.png")
     records, rejects, manifest = converted(FUNSD, root, tmp_path / "out", validation_images=1)
-    actual, expected = whole(
-        records["funsd/train/0000971160/3"],
-        id="funsd/train/0000971160/3",
-        images=["dataset/training_data/images/0000971160.png"],
-        question="What is the value of \"Sold 'to'\"?",
-        answers=["121 Main St. Durham"],
-        question_type="extractive",
-        boxes=[[50, 30, 80, 40], [90, 31, 200, 41], [50, 45, 90, 55]],
-        box_images=[0, 0, 0],
-        source="funsd",
-        split="train",
-        meta={"key": 'Sold "to"', "key_box": [10, 30, 40, 40], "key_id": 3, "answer_ids": [6, 4, 5]},
+    assert records["funsd/train/0000971160/3"] == whole(
+        train / "images/0000971160.png",
+        {
+            "id": "funsd/train/0000971160/3",
+            "images": ["dataset/training_data/images/0000971160.png"],
+            "question": "What is the value of \"Sold 'to'\"?",
+            "answers": ["121 Main St. Durham"],
+            "question_type": "extractive",
+            "boxes": [[50, 30, 80, 40], [90, 31, 200, 41], [50, 45, 90, 55]],
+            "box_images": [0, 0, 0],
+            "source": "funsd",
+            "split": "train",
+            "meta": {"key": 'Sold "to"', "key_box": [10, 30, 40, 40], "key_id": 3, "answer_ids": [6, 4, 5]},
+        },
     )
-    assert actual == expected
     questions = {record["question"]: record["answers"] for record in records.values()}
     assert questions == {
         'What is the value of "DATE"?': ["1/8/93"],
@@ -202,27 +203,28 @@ def by_path(records, prefix):
 @pytest.mark.parametrize("published", [receipt(gt_parse=PARSE), receipt()], ids=["v2", "first release"])
 def test_cord_in_folders(tmp_path, published):
     root = tmp_path / "raw"
-    save_json(root / "CORD" / "dev" / "json" / "receipt_00000.json", published)
-    save_image(root / "CORD" / "dev" / "image" / "receipt_00000.png")
-    save_json(root / "CORD" / "dev" / "json" / "receipt_00001.json", receipt(gt_parse={"menu": []}))
-    save_json(root / "CORD" / "dev" / "json" / "receipt_00002.json", receipt(gt_parse={"menu": "none"}))
-    save_json(root / "CORD" / "dev" / "json" / "receipt_00003.json", [])
+    write(root / "CORD" / "dev" / "json" / "receipt_00000.json", published)
+    picture(root / "CORD" / "dev" / "image" / "receipt_00000.png")
+    write(root / "CORD" / "dev" / "json" / "receipt_00001.json", receipt(gt_parse={"menu": []}))
+    write(root / "CORD" / "dev" / "json" / "receipt_00002.json", receipt(gt_parse={"menu": "none"}))
+    write(root / "CORD" / "dev" / "json" / "receipt_00003.json", [])
     records, rejects, manifest = converted(CORD, root, tmp_path / "out")
     assert by_path(records, "cord/validation/receipt_00000/") == QUESTIONS
-    actual, expected = whole(
-        records["cord/validation/receipt_00000/total.total_price"],
-        id="cord/validation/receipt_00000/total.total_price",
-        images=["CORD/dev/image/receipt_00000.png"],
-        question="What is the total price?",
-        answers=["14,400"],
-        question_type="extractive",
-        boxes=[[50, 80, 80, 88]],
-        box_images=[0],
-        source="cord",
-        split="validation",
-        meta={"path": "total.total_price", "value": "14,400"},
+    assert records["cord/validation/receipt_00000/total.total_price"] == whole(
+        root / "CORD/dev/image/receipt_00000.png",
+        {
+            "id": "cord/validation/receipt_00000/total.total_price",
+            "images": ["CORD/dev/image/receipt_00000.png"],
+            "question": "What is the total price?",
+            "answers": ["14,400"],
+            "question_type": "extractive",
+            "boxes": [[50, 80, 80, 88]],
+            "box_images": [0],
+            "source": "cord",
+            "split": "validation",
+            "meta": {"path": "total.total_price", "value": "14,400"},
+        },
     )
-    assert actual == expected
     assert rejects == {
         "CORD/dev/json/receipt_00001.json": "gt_parse: has no leaves",
         "CORD/dev/json/receipt_00002.json": "gt_parse.menu: expected an object or a list of objects",
@@ -247,7 +249,7 @@ def test_cord_exported_from_parquet(tmp_path, table, image, field):
     rows = [row, broken, {"ground_truth": row["ground_truth"]}]
     text = json.dumps(rows) if table.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
     (root / table).write_text(text)
-    save_image(root / image)
+    picture(root / image)
     records, rejects, _ = converted(CORD, root, tmp_path / "out")
     name = next(iter(records)).split("/")[2]
     assert by_path(records, f"cord/train/{name}/") == QUESTIONS
@@ -354,27 +356,28 @@ def test_sroie_layouts(tmp_path, images, boxes, entities, split, box_suffix, ent
     for folder in (boxes, entities):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / boxes / f"X00016469612.{box_suffix}").write_bytes(BOX_FILE.replace("\n", "\r\n").encode())
-    save_json(root / entities / f"X00016469612.{entity_suffix}", ENTITIES)
-    save_image(root / images / "X00016469612.jpg")
+    write(root / entities / f"X00016469612.{entity_suffix}", ENTITIES)
+    picture(root / images / "X00016469612.jpg")
     records, rejects, manifest = converted(SROIE, root, tmp_path / "out")
     prefix = f"sroie/{split}/X00016469612/"
     assert {key: record["boxes"] for key, record in records.items()} == {
         prefix + entity: boxes for entity, boxes in BOXES.items()
     }
-    actual, expected = whole(
-        records[prefix + "company"],
-        id=prefix + "company",
-        images=[f"{images}/X00016469612.jpg"],
-        question="What is the name of the company?",
-        answers=["BOOK TA .K (TAMAN DAYA) SDN BND"],
-        question_type="extractive",
-        boxes=[[72, 15, 200, 24]],  # cut to the image
-        box_images=[0],
-        source="sroie",
-        split=split,
-        meta={"receipt": "X00016469612", "entity": "company"},
+    assert records[prefix + "company"] == whole(
+        root / images / "X00016469612.jpg",
+        {
+            "id": prefix + "company",
+            "images": [f"{images}/X00016469612.jpg"],
+            "question": "What is the name of the company?",
+            "answers": ["BOOK TA .K (TAMAN DAYA) SDN BND"],
+            "question_type": "extractive",
+            "boxes": [[72, 15, 200, 24]],  # cut to the image
+            "box_images": [0],
+            "source": "sroie",
+            "split": split,
+            "meta": {"receipt": "X00016469612", "entity": "company"},
+        },
     )
-    assert actual == expected
     assert (rejects, manifest["repairs"]) == ({}, {UNREADABLE_LINE: 4})
 
 
@@ -383,7 +386,7 @@ def test_sroie_dirt(tmp_path):
     for folder in ("box", "entities"):
         (root / folder).mkdir(parents=True)
     for name in ("A", "A(1)", "B", "C"):
-        save_image(root / "img" / f"{name}.jpg")
+        picture(root / "img" / f"{name}.jpg")
     (root / "box" / "A.txt").write_bytes("1,2,30,2,30,9,1,9,CAF\xc9 5.00\n".encode("latin-1"))
     (root / "entities" / "A.txt").write_bytes(
         '{"company": "CAF\xc9", "total": "", "tax": "1"}'.encode("latin-1")
@@ -407,8 +410,8 @@ def test_sroie_exported_from_parquet(tmp_path):
     root, lines = tmp_path / "raw", [parse_line(text) for text in BOX_FILE.splitlines()]
     words, boxes = zip(*filter(None, lines), strict=True)
     row = {"file_name": "X1.jpg", "words": words, "bboxes": boxes, "entities": ENTITIES}
-    save_json(root / "test" / "metadata.jsonl", row)
-    save_image(root / "test" / "X1.jpg")
+    write(root / "test" / "metadata.jsonl", row)
+    picture(root / "test" / "X1.jpg")
     records, _, _ = converted(SROIE, root, tmp_path / "out")
     assert {key: record["boxes"] for key, record in records.items()} == {
         f"sroie/test/X1/{entity}": boxes for entity, boxes in BOXES.items()

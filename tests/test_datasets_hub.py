@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vqa.datasets.conversion import ConvertOptions, convert
+from tests.dataset_fixtures import converted, whole
+from vqa.datasets.conversion import ConvertOptions
 from vqa.datasets.hub import HUB
 from vqa.datasets.hub_images import image_bytes
 from vqa.datasets.hub_values import accepted_answers, as_boxes, plain
@@ -36,15 +37,6 @@ def encoded(shade=255, form="JPEG"):
 
 def name_of(content, suffix):
     return f"images/{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
-
-
-def converted(root, out, columns=None, **options):
-    manifest = convert(HUB, root, out, ConvertOptions(columns=columns or {}, **options))
-    lines = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in out.glob("*.jsonl")}
-    rejects = {row["where"]: row["reason"] for row in map(json.loads, lines.pop("rejects"))}
-    records = {record["id"]: record for rows in lines.values() for record in map(json.loads, rows)}
-    assert manifest["rows"]["in"] == len(records) + sum(manifest["filtered"].values()) + len(rejects)
-    return manifest, records, rejects
 
 
 def test_parquet_folder_with_a_map(tmp_path):
@@ -73,24 +65,20 @@ def test_parquet_folder_with_a_map(tmp_path):
     Dataset.from_dict(test, features=features).to_parquet(folder / "val-00000-of-00001.parquet")
     columns = {"question": "query", "answers": "label", "image": "picture", "question_type": "=extractive"}
     out = tmp_path / "out"
-    manifest, records, rejects = converted(tmp_path / "ChartQA", out, columns)
-    assert records["ChartQA/train/000000"] == {
-        "id": "ChartQA/train/000000",
-        "images": [name_of(jpeg, ".jpg")],
-        "question": "Which year?",
-        "answers": ["1998", "'98"],
-        "answerable": True,
-        "question_type": "extractive",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "ChartQA",
-        "split": "train",
-        "image_sha256": [hashlib.sha256(jpeg).hexdigest()],
-        "meta": {"id": 7, "kind": "human", "score": 0.5},
-    }
+    records, rejects, manifest = converted(HUB, tmp_path / "ChartQA", out, columns=columns)
+    assert records["ChartQA/train/000000"] == whole(
+        out / name_of(jpeg, ".jpg"),
+        {
+            "id": "ChartQA/train/000000",
+            "images": [name_of(jpeg, ".jpg")],
+            "question": "Which year?",
+            "answers": ["1998", "'98"],
+            "question_type": "extractive",
+            "source": "ChartQA",
+            "split": "train",
+            "meta": {"id": 7, "kind": "human", "score": 0.5},
+        },
+    )
     assert records["ChartQA/train/000001"]["images"] == [name_of(jpeg, ".jpg")]
     assert records["ChartQA/train/000001"]["meta"]["score"] is None
     assert records["ChartQA/train/000002"]["images"] == []
@@ -101,9 +89,11 @@ def test_parquet_folder_with_a_map(tmp_path):
     assert manifest["image_root"] == "."
     # Again, the same bytes; and a split that is not wanted writes no image.
     before = {path.name: path.read_bytes() for path in out.glob("*.jsonl")}
-    converted(tmp_path / "ChartQA", out, columns)
+    converted(HUB, tmp_path / "ChartQA", out, columns=columns)
     assert {path.name: path.read_bytes() for path in out.glob("*.jsonl")} == before
-    _, records, _ = converted(tmp_path / "ChartQA", tmp_path / "one", columns, splits=("validation",))
+    records, _, _ = converted(
+        HUB, tmp_path / "ChartQA", tmp_path / "one", columns=columns, splits=("validation",)
+    )
     assert list(records) == ["ChartQA/validation/000000"]
     assert len(list((tmp_path / "one" / "images").iterdir())) == 1
 
@@ -114,7 +104,7 @@ def test_saved_to_disk_with_class_labels_and_indices(tmp_path):
     table = Dataset.from_dict({"image": [pixels] * 3, "label": [1, 0, -1]}, features=features)
     DatasetDict(train=table, test=table.select([0])).save_to_disk(tmp_path / "pets")
     columns = {"question": "=What animal is it?", "answers": "label"}
-    _, records, rejects = converted(tmp_path / "pets", tmp_path / "out", columns)
+    records, rejects, _ = converted(HUB, tmp_path / "pets", tmp_path / "out", columns=columns)
     assert {key: record["answers"] for key, record in records.items()} == {
         "pets/train/000000": ["dog"],
         "pets/train/000001": ["cat"],
@@ -134,7 +124,7 @@ def test_one_parquet_file_of_conversations_and_several_images(tmp_path):
         {"images": pa.array([[{"bytes": one}, {"bytes": two}]], pa.list_(image)), "texts": [texts]}
     )
     pyarrow.parquet.write_table(table, tmp_path / "cauldron.parquet")
-    _, records, _ = converted(tmp_path / "cauldron.parquet", tmp_path / "out")
+    records, _, _ = converted(HUB, tmp_path / "cauldron.parquet", tmp_path / "out")
     assert [record["question"] for record in records.values()] == ["Which is darker?", "And lighter?"]
     record = records["cauldron/train/000000-1"]
     assert record["images"] == [name_of(one, ".jpg"), name_of(two, ".jpg")]
@@ -172,7 +162,7 @@ def test_json_with_image_files_candidates_and_boxes(tmp_path):
     ]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     columns = {"answer_candidates": "options", "boxes": "box", "question_type": "=mcq"}
-    _, records, rejects = converted(folder / "test.jsonl", tmp_path / "out", columns)
+    records, rejects, _ = converted(HUB, folder / "test.jsonl", tmp_path / "out", columns=columns)
     (record,) = records.values()
     assert record["split"] == "test" and record["answers"] == ["blue"] and record["boxes"] == [[1, 2, 9, 9]]
     assert record["answer_candidates"] == ["red", "blue"] and record["meta"] == {}

@@ -1,14 +1,13 @@
 """SLAKE and VQA-RAD as published, in small: every kind of dirt, a record of each form compared whole."""
 
-import hashlib
 import json
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from tests.dataset_fixtures import json_lines, picture, whole, write
 from vqa.datasets.conversion import ConvertOptions, convert
 from vqa.datasets.medical import BOTH
 from vqa.datasets.row_values import alternatives, closed_fields
@@ -16,21 +15,6 @@ from vqa.datasets.slake import SLAKE
 from vqa.datasets.slake_boxes import corners, mentioned, read_objects
 from vqa.datasets.vqa_rad import VQA_RAD
 from vqa.errors import UserError
-
-
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    path.write_text(text, encoding="utf-8")
-
-
-def picture(path, size=(60, 40)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.effect_noise(size, 30).save(path)
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def slake_row(qid, question, answer, image="xmlab1/source.jpg", **other):
@@ -64,7 +48,7 @@ def write_slake(root, validation="validate.json"):
         root / "test.json", [slake_row(9, "图中肺和心脏哪个更大?", "肺", answer_type="CLOSED", q_lang="zh")]
     )
     for number in (1, 2):
-        picture(root / f"imgs/xmlab{number}/source.jpg")
+        picture(root / f"imgs/xmlab{number}/source.jpg", (60, 40))
     write(root / "imgs/xmlab1/detection.json", DETECTION)
     write(root / "imgs/xmlab2/detection.json", "[{")
 
@@ -79,48 +63,49 @@ def test_slake(tmp_path):
         "number as answer": 1,
         "stray space in an answer": 1,
     }
-    train = lines(out / "train.jsonl")
+    train = json_lines(out / "train.jsonl")
     image = tmp_path / "Slake1.0/imgs/xmlab1/source.jpg"
-    assert train[0] == {
-        "id": "slake/train/0",
-        "images": ["imgs/xmlab1/source.jpg"],
-        "question": "Which is bigger in this image,lung or heart?",
-        "answers": ["Lung"],
-        "answerable": True,
-        "question_type": "mcq",
-        "answer_candidates": ["lung", "heart"],
-        "boxes": [[30, 5, 60, 25], [0, 5, 18, 25]],
-        "box_images": [0, 0],
-        "caption": None,
-        "reasoning": [],
-        "source": "slake",
-        "split": "train",
-        "image_sha256": [hashlib.sha256(image.read_bytes()).hexdigest()],
-        "meta": {
-            "img_id": 1,
-            "q_lang": "en",
-            "location": "Lung",
-            "modality": "CT",
-            "answer_type": "CLOSED",
-            "base_type": "vqa",
-            "triple": ["vhead", "_", "_"],
-            "qid": 0,
-            "content_type": "Organ",
-            "box_labels": ["Left Lung", "Right Lung"],
+    assert train[0] == whole(
+        image,
+        {
+            "id": "slake/train/0",
+            "images": ["imgs/xmlab1/source.jpg"],
+            "question": "Which is bigger in this image,lung or heart?",
+            "answers": ["Lung"],
+            "question_type": "mcq",
+            "answer_candidates": ["lung", "heart"],
+            "boxes": [[30, 5, 60, 25], [0, 5, 18, 25]],
+            "box_images": [0, 0],
+            "source": "slake",
+            "split": "train",
+            "meta": {
+                "img_id": 1,
+                "q_lang": "en",
+                "location": "Lung",
+                "modality": "CT",
+                "answer_type": "CLOSED",
+                "base_type": "vqa",
+                "triple": ["vhead", "_", "_"],
+                "qid": 0,
+                "content_type": "Organ",
+                "box_labels": ["Left Lung", "Right Lung"],
+            },
         },
-    }
+    )
     assert (train[1]["question_type"], train[1]["answers"]) == ("yes_no", ["No"])
     chinese = train[2]
     assert chinese["answers"] == ["是的", "是"] and chinese["answer_candidates"] == ["是的", "不是"]
     assert chinese["question_type"] == "mcq" and chinese["meta"]["box_labels"] == ["Lung Cancer"]
     assert (train[3]["answers"], train[3]["boxes"]) == (["2"], [])
 
-    (validation,) = lines(out / "validation.jsonl")
+    (validation,) = json_lines(out / "validation.jsonl")
     assert validation["answers"] == ["Lower Left Lung"]
     assert validation["meta"]["box_labels"] == ["Left Lung"] and validation["boxes"] == [[30, 5, 60, 25]]
-    (test,) = lines(out / "test.jsonl")
+    (test,) = json_lines(out / "test.jsonl")
     assert test["answer_candidates"] == ["肺", "心脏"] and len(test["boxes"]) == 2
-    rejects = [(reject["reason"].split(":")[0], reject["row"]) for reject in lines(out / "rejects.jsonl")]
+    rejects = [
+        (reject["reason"].split(":")[0], reject["row"]) for reject in json_lines(out / "rejects.jsonl")
+    ]
     written = json.loads((tmp_path / "Slake1.0/train.json").read_text(encoding="utf-8"))
     expected = [
         ("a row is a JSON object, not a string", "half a row"),
@@ -199,8 +184,8 @@ def test_detection_forms(tmp_path):
     write(path, {"Liver": [1, 2, 3, 4], "Nodule": [[5, 6, 7, 8], [9, 10, 11, 12]]})
     boxes = [("Liver", [1, 2, 3, 4]), ("Nodule", [5, 6, 7, 8]), ("Nodule", [9, 10, 11, 12])]
     assert read_objects(path) == (boxes, True)
-    write(path, [{"Liver": [1, 2, 3, 4]}, {"Heart": [1, 2]}, {"Lung": ["1", 2, 3, 4]}, 7])
-    assert read_objects(path) == ([("Liver", [1, 2, 3, 4])], False)
+    write(path, [{"Liver": [1, 2, 3, 4]}, {"Heart": [1, 2]}, {"Lung": ["1", 2, "3.5", 4]}, 7])
+    assert read_objects(path) == ([("Liver", [1, 2, 3, 4]), ("Lung", [1, 2, 3.5, 4])], False)
     assert read_objects(tmp_path / "none.json") == ([], True)
 
 
@@ -278,42 +263,41 @@ def test_vqa_rad_public(tmp_path):
         "several question types": 1,
         "stray space in an answer": 1,
     }
-    train, test = lines(tmp_path / "out/train.jsonl"), lines(tmp_path / "out/test.jsonl")
+    train, test = json_lines(tmp_path / "out/train.jsonl"), json_lines(tmp_path / "out/test.jsonl")
     image = tmp_path / "in/VQA_RAD Image Folder/synpic1.jpg"
-    assert train[0] == {
-        "id": "vqa_rad/train/0",
-        "images": ["VQA_RAD Image Folder/synpic1.jpg"],
-        "question": "Is there a mass?",
-        "answers": ["Yes"],
-        "answerable": True,
-        "question_type": "yes_no",
-        "answer_candidates": ["yes", "no"],
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "vqa_rad",
-        "split": "train",
-        "image_sha256": [hashlib.sha256(image.read_bytes()).hexdigest()],
-        "meta": {
-            "qid": "0",
-            "phrase_type": "freeform",
-            "qid_linked_id": "a1",
-            "image_case_url": "https://medpix.nlm.nih.gov/case?id=1",
-            "image_organ": "HEAD",
-            "evaluation": "not evaluated",
-            "question_rephrase": "NULL",
-            "question_relation": "NULL",
-            "question_frame": "NULL",
-            "question_type": ["PRES"],
-            "answer_type": "CLOSED",
+    assert train[0] == whole(
+        image,
+        {
+            "id": "vqa_rad/train/0",
+            "images": ["VQA_RAD Image Folder/synpic1.jpg"],
+            "question": "Is there a mass?",
+            "answers": ["Yes"],
+            "question_type": "yes_no",
+            "answer_candidates": ["yes", "no"],
+            "source": "vqa_rad",
+            "split": "train",
+            "meta": {
+                "qid": "0",
+                "phrase_type": "freeform",
+                "qid_linked_id": "a1",
+                "image_case_url": "https://medpix.nlm.nih.gov/case?id=1",
+                "image_organ": "HEAD",
+                "evaluation": "not evaluated",
+                "question_rephrase": "NULL",
+                "question_relation": "NULL",
+                "question_frame": "NULL",
+                "question_type": ["PRES"],
+                "answer_type": "CLOSED",
+            },
         },
-    }
+    )
     assert [row["meta"]["question_type"] for row in train] == [["PRES"], ["COUNT"], ["PRES", "ATTRIB"]]
     assert [row["question_type"] for row in train] == ["yes_no", "count_numeric", "open_ended"]
     assert [row["answers"] for row in test] == [["no"], ["CT"]]
     assert test[1]["answer_candidates"] == ["CT", "MRI"] and test[1]["meta"]["question_type"] == ["OTHER"]
-    reasons = {reject["row"]["qid"]: reject["reason"] for reject in lines(tmp_path / "out/rejects.jsonl")}
+    reasons = {
+        reject["row"]["qid"]: reject["reason"] for reject in json_lines(tmp_path / "out/rejects.jsonl")
+    }
     assert reasons["1"] == "qid_linked_id: a paraphrase of this question is in the test split"
     assert reasons["6"].endswith("does not exist") and reasons["7"] == "answers[0]: missing"
     assert reasons["8"] == "image_name: expected the name of an image file"
@@ -325,7 +309,7 @@ def test_vqa_rad_derived_forms(tmp_path):
     write(mevf / "testset.json", [rad_row(2, "test_freeform", "c3", "Is there a bleed?", "no")])
     picture(mevf / "images/synpic1.jpg")
     convert(VQA_RAD, mevf, tmp_path / "a", ConvertOptions())
-    assert [row["id"] for row in lines(tmp_path / "a/train.jsonl")] == ["vqa_rad/train/1"]
+    assert [row["id"] for row in json_lines(tmp_path / "a/train.jsonl")] == ["vqa_rad/train/1"]
 
     saved = tmp_path / "hf"
     write(saved / "train.jsonl", '{"image": "images/0.jpg", "question": "is it?", "answer": "yes"}\n{"x"\n')
@@ -333,7 +317,7 @@ def test_vqa_rad_derived_forms(tmp_path):
     picture(saved / "images/0.jpg")
     manifest = convert(VQA_RAD, saved, tmp_path / "b", ConvertOptions())
     assert manifest["rows"] == {"in": 3, "records": 2, "filtered": 0, "rejects": 1}
-    (test,) = lines(tmp_path / "b/test.jsonl")
+    (test,) = json_lines(tmp_path / "b/test.jsonl")
     assert (test["images"], test["meta"]) == (["images/0.jpg"], {})
 
     llava = tmp_path / "llava"
@@ -348,7 +332,7 @@ def test_vqa_rad_derived_forms(tmp_path):
     picture(llava / "images/0.jpg")
     manifest = convert(VQA_RAD, llava, tmp_path / "c", ConvertOptions())
     assert manifest["rows"] == {"in": 3, "records": 2, "filtered": 0, "rejects": 1}
-    records = lines(tmp_path / "c/train.jsonl")
+    records = json_lines(tmp_path / "c/train.jsonl")
     assert [(row["id"][-2:], row["question"], row["answers"]) for row in records] == [
         ("-0", "Is it?", ["Yes"]),
         ("-1", "What is it?", ["A lung"]),
@@ -361,9 +345,11 @@ def test_both(tmp_path):
     manifest = convert(BOTH, tmp_path / "raw", tmp_path / "out", ConvertOptions(language="en"))
     assert manifest["rows"] == {"in": 20, "records": 9, "filtered": 2, "rejects": 9}
     assert manifest["counts"]["by_source"] == {"slake": 4, "vqa_rad": 5}
-    test = lines(tmp_path / "out/test.jsonl")
+    test = json_lines(tmp_path / "out/test.jsonl")
     assert test[0]["images"] == ["VQA-RAD/osfstorage/VQA_RAD Image Folder/synpic1.jpg"]
-    assert lines(tmp_path / "out/validation.jsonl")[0]["images"] == ["SLAKE/Slake1.0/imgs/xmlab1/source.jpg"]
+    assert json_lines(tmp_path / "out/validation.jsonl")[0]["images"] == [
+        "SLAKE/Slake1.0/imgs/xmlab1/source.jpg"
+    ]
     with pytest.raises(UserError, match="holds no vqa_rad"):
         BOTH.find_input(tmp_path / "raw" / "SLAKE")
 

@@ -1,50 +1,20 @@
 """UIT-HWDB, VinText, ViOCRVQA and folders of handwriting, in their published layouts with their dirt."""
 
-import hashlib
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from vqa.datasets.conversion import ConvertOptions, RawRow, convert
-from vqa.datasets.generic import natural_key, split_of
+from tests.dataset_fixtures import converted, picture, whole, write
+from vqa.datasets.conversion import ConvertOptions, RawRow
 from vqa.datasets.handwriting import HANDWRITING
+from vqa.datasets.layouts import natural_key, split_of
 from vqa.datasets.uit_hwdb import UIT_HWDB
 from vqa.datasets.vintext import VINTEXT, _region
 from vqa.datasets.viocrvqa import VIOCRVQA
 from vqa.errors import UserError
 from vqa.images import boxes_to_pixels
-
-
-def picture(path, size=(40, 20), shade=255):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, shade).save(path)
-    return path
-
-
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def converted(converter, root, out, **options):
-    """(manifest, records by id, reason by where) of a conversion."""
-    manifest = convert(converter, root, out, ConvertOptions(**options))
-    records = {}
-    for path in out.glob("*.jsonl"):
-        if path.stem != "rejects":
-            records |= {record["id"]: record for record in map(json.loads, path.open(encoding="utf-8"))}
-    rejects = [json.loads(line) for line in (out / "rejects.jsonl").open(encoding="utf-8")]
-    assert manifest["rows"]["in"] == len(records) + sum(manifest["filtered"].values()) + len(rejects)
-    return manifest, records, {reject["where"]: reject["reason"] for reject in rejects}
-
-
-def sha(path):
-    return [hashlib.sha256(path.read_bytes()).hexdigest()]
 
 
 @pytest.fixture
@@ -66,25 +36,21 @@ def hwdb(tmp_path):
 
 
 def test_uit_hwdb(hwdb, tmp_path):
-    manifest, records, rejects = converted(UIT_HWDB, hwdb, tmp_path / "out")
+    records, rejects, manifest = converted(UIT_HWDB, hwdb, tmp_path / "out")
     folder = "UIT_HWDB_line/UIT_HWDB_line/train_data"
-    assert records["uit_hwdb/train/line/2/1.jpg"] == {
-        "id": "uit_hwdb/train/line/2/1.jpg",
-        "images": [f"{folder}/2/1.jpg"],
-        "question": "What text is written in the image?",
-        "answers": ["Sự tổ chức"],
-        "answerable": True,
-        "question_type": "transcription",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "uit_hwdb",
-        "split": "train",
-        "image_sha256": sha(hwdb / folder / "2" / "1.jpg"),
-        "meta": {"writer": "2", "level": "line"},
-    }
+    assert records["uit_hwdb/train/line/2/1.jpg"] == whole(
+        hwdb / folder / "2" / "1.jpg",
+        {
+            "id": "uit_hwdb/train/line/2/1.jpg",
+            "images": [f"{folder}/2/1.jpg"],
+            "question": "What text is written in the image?",
+            "answers": ["Sự tổ chức"],
+            "question_type": "transcription",
+            "source": "uit_hwdb",
+            "split": "train",
+            "meta": {"writer": "2", "level": "line"},
+        },
+    )
     assert records["uit_hwdb/test/line/250/1.jpg"]["answers"] == ["bộ tọa"]  # NFC
     assert records["uit_hwdb/train/line/2/12.png"]["answers"] == ["phối đủ"]
     assert manifest["repairs"] == {"image has another suffix": 1}
@@ -101,7 +67,7 @@ def test_uit_hwdb(hwdb, tmp_path):
 
 
 def test_uit_hwdb_one_level(hwdb, tmp_path):
-    manifest, records, _ = converted(UIT_HWDB, hwdb, tmp_path / "out", level="word")
+    records, _, manifest = converted(UIT_HWDB, hwdb, tmp_path / "out", level="word")
     assert list(records) == ["uit_hwdb/train/word/2/1.jpg"]
     assert manifest["filtered"] == {"level": 9}
     # The folder of one level alone is the same data set.
@@ -139,24 +105,22 @@ def vintext(tmp_path):
 
 
 def test_vintext(vintext, tmp_path):
-    manifest, records, rejects = converted(VINTEXT, vintext.parent, tmp_path / "out")
-    assert records["vintext/train/im0001/001"] == {
-        "id": "vintext/train/im0001/001",
-        "images": ["train_images/im0001.jpg"],
-        "question": "What text is written in the box [100, 100, 300, 300]?",
-        "answers": ["PHỞ,BÒ"],
-        "answerable": True,
-        "question_type": "transcription",
-        "answer_candidates": None,
-        "boxes": [[20, 10, 60, 30]],
-        "box_images": [0],
-        "caption": None,
-        "reasoning": [],
-        "source": "vintext",
-        "split": "train",
-        "image_sha256": sha(vintext / "train_images" / "im0001.jpg"),
-        "meta": {"polygon": [[20, 10], [60, 12], [60, 30], [20, 28]]},
-    }
+    records, rejects, manifest = converted(VINTEXT, vintext.parent, tmp_path / "out")
+    assert records["vintext/train/im0001/001"] == whole(
+        vintext / "train_images" / "im0001.jpg",
+        {
+            "id": "vintext/train/im0001/001",
+            "images": ["train_images/im0001.jpg"],
+            "question": "What text is written in the box [100, 100, 300, 300]?",
+            "answers": ["PHỞ,BÒ"],
+            "question_type": "transcription",
+            "boxes": [[20, 10, 60, 30]],
+            "box_images": [0],
+            "source": "vintext",
+            "split": "train",
+            "meta": {"polygon": [[20, 10], [60, 12], [60, 30], [20, 28]]},
+        },
+    )
     assert records["vintext/train/im0001/003"]["boxes"] == [[0, 50, 40, 80]]
     assert manifest["repairs"] == {"box cut to its image": 1}
     assert manifest["counts"]["by_split"] == {"test": 1, "train": 2}
@@ -212,24 +176,20 @@ def test_viocrvqa(tmp_path):
     write(root / "dev.json", {"images": {"7": "3.jpg"}, "annotations": openvivqa})
     hidden = {"id": 0, "image_id": 25670, "question": "nhà xuất bản?", "answers": ["your answer"]}
     write(root / "test.json", {"images": images, "annotations": [hidden]})
-    manifest, records, rejects = converted(VIOCRVQA, tmp_path, tmp_path / "out")
-    assert records["viocrvqa/train/000000"] == {
-        "id": "viocrvqa/train/000000",
-        "images": ["bf_all_img/25670.jpg"],
-        "question": "ai đã sáng tác cuốn sách này",
-        "answers": ["thích nhất hạnh"],
-        "answerable": True,
-        "question_type": "extractive",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "viocrvqa",
-        "split": "train",
-        "image_sha256": sha(root / "bf_all_img" / "25670.jpg"),
-        "meta": {"id": 0, "image_id": 25670},
-    }
+    records, rejects, manifest = converted(VIOCRVQA, tmp_path, tmp_path / "out")
+    assert records["viocrvqa/train/000000"] == whole(
+        root / "bf_all_img" / "25670.jpg",
+        {
+            "id": "viocrvqa/train/000000",
+            "images": ["bf_all_img/25670.jpg"],
+            "question": "ai đã sáng tác cuốn sách này",
+            "answers": ["thích nhất hạnh"],
+            "question_type": "extractive",
+            "source": "viocrvqa",
+            "split": "train",
+            "meta": {"id": 0, "image_id": 25670},
+        },
+    )
     assert records["viocrvqa/dev/000000"]["images"] == ["bf_all_img/3.jpg"]
     assert records["viocrvqa/dev/000000"]["split"] == "validation"
     assert rejects["test.json: annotation 0"] == "answers: withheld by the publication ('your answer')"
@@ -258,7 +218,7 @@ def test_handwriting_tables(tmp_path, name, content, texts):
     for image in ("a.png", "b.png"):
         picture(tmp_path / "in" / image)
     write(tmp_path / "in" / name, content)
-    _, records, rejects = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
+    records, rejects, _ = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
     assert [records[f"handwriting/{image}"]["answers"][0] for image in ("a.png", "b.png")] == texts
     assert not rejects
 
@@ -272,24 +232,20 @@ def test_handwriting_folders(tmp_path):
     (root / "val" / "4.txt").write_bytes(b"nul\0")
     write(root / "labels_test.json", {"5.png": "Năm"})
     write(root / "gt.txt", "Sáu")
-    _, records, rejects = converted(HANDWRITING, root, tmp_path / "out")
-    assert records["handwriting/train/images/1.png"] == {
-        "id": "handwriting/train/images/1.png",
-        "images": ["train/images/1.png"],
-        "question": "What text is written in the image?",
-        "answers": ["Một"],
-        "answerable": True,
-        "question_type": "transcription",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "handwriting",
-        "split": "train",
-        "image_sha256": sha(root / "train" / "images" / "1.png"),
-        "meta": {"writer": "An"},
-    }
+    records, rejects, _ = converted(HANDWRITING, root, tmp_path / "out")
+    assert records["handwriting/train/images/1.png"] == whole(
+        root / "train" / "images" / "1.png",
+        {
+            "id": "handwriting/train/images/1.png",
+            "images": ["train/images/1.png"],
+            "question": "What text is written in the image?",
+            "answers": ["Một"],
+            "question_type": "transcription",
+            "source": "handwriting",
+            "split": "train",
+            "meta": {"writer": "An"},
+        },
+    )
     assert {name: (record["split"], record["answers"][0]) for name, record in records.items()} == {
         "handwriting/train/images/1.png": ("train", "Một"),
         "handwriting/val/3.jpg": ("validation", "dòng một\ndòng hai"),
@@ -308,7 +264,7 @@ def test_handwriting_paths_stay_inside(tmp_path):
     picture(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
     write(tmp_path / "in" / "labels.tsv", "../secret.png\tx\nlink.png\ty\n/etc/passwd\tz\na.png\tok\n")
-    _, records, rejects = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
+    records, rejects, _ = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
     assert list(records) == ["handwriting/a.png"]
     assert ["'..'" in rejects["labels.tsv: row 0"], "symlink" in rejects["labels.tsv: row 1"],
             "absolute" in rejects["labels.tsv: row 2"]] == [True] * 3  # fmt: skip

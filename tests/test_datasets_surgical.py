@@ -1,32 +1,14 @@
 """Kvasir-VQA and x1, EndoVis-18-VQA and VQA v2 as published, in small; a record of each compared whole."""
 
-import hashlib
 import json
 
 import pytest
-from PIL import Image
 
+from tests.dataset_fixtures import json_lines, picture, whole, write
 from vqa.datasets.conversion import ConvertOptions, convert
 from vqa.datasets.surgical import ENDOVIS18_VQA, KVASIR_VQA, STATES
 from vqa.datasets.vqav2 import VQAV2
 from vqa.errors import UserError
-
-
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    path.write_text(text, encoding="utf-8")
-
-
-def picture(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.effect_noise((60, 40), 30).save(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
 
 METADATA = """source,question,answer,img_id
 HyperKvasir-Polyps,What color is the abnormality? If more than one separate with ;,pink;red ; white,clb1
@@ -43,40 +25,42 @@ Kvasir-Instrument,Is there text?,yes,../clb1
 
 def test_kvasir_vqa(tmp_path):
     write(tmp_path / "in/metadata.csv", METADATA)
-    sha256 = picture(tmp_path / "in/images/clb1.jpg")
+    image = picture(tmp_path / "in/images/clb1.jpg")
     manifest = convert(KVASIR_VQA, tmp_path / "in", tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 9, "records": 6, "filtered": 0, "rejects": 3}
     assert manifest["licence"] == "CC-BY-NC-4.0"
-    records = lines(tmp_path / "out/train.jsonl")
+    records = json_lines(tmp_path / "out/train.jsonl")
     shared = {
         "images": ["images/clb1.jpg"],
-        "image_sha256": [sha256],
         "split": "train",
         "source": "kvasir_vqa",
     }
-    empty = {"boxes": [], "box_images": [], "caption": None, "reasoning": []}
-    assert records[0] == {
-        "id": "kvasir_vqa/train/000000",
-        "question": "What color is the abnormality? If more than one separate with ;",
-        "answers": ["pink; red; white"],
-        "answerable": True,
-        "question_type": "open_ended",
-        "answer_candidates": None,
-        "meta": {"img_id": "clb1", "source": "HyperKvasir-Polyps"},
-        **shared,
-        **empty,
-    }
-    assert records[1] == {
-        "id": "kvasir_vqa/train/000001",
-        "question": "Have all polyps been removed?",
-        "answers": [],
-        "answerable": False,
-        "question_type": "yes_no",
-        "answer_candidates": ["yes", "no"],
-        "meta": {"img_id": "clb1", "source": "HyperKvasir-Polyps", "answer": "Not relevant"},
-        **shared,
-        **empty,
-    }
+    assert records[0] == whole(
+        image,
+        shared
+        | {
+            "id": "kvasir_vqa/train/000000",
+            "question": "What color is the abnormality? If more than one separate with ;",
+            "answers": ["pink; red; white"],
+            "answerable": True,
+            "question_type": "open_ended",
+            "answer_candidates": None,
+            "meta": {"img_id": "clb1", "source": "HyperKvasir-Polyps"},
+        },
+    )
+    assert records[1] == whole(
+        image,
+        shared
+        | {
+            "id": "kvasir_vqa/train/000001",
+            "question": "Have all polyps been removed?",
+            "answers": [],
+            "answerable": False,
+            "question_type": "yes_no",
+            "answer_candidates": ["yes", "no"],
+            "meta": {"img_id": "clb1", "source": "HyperKvasir-Polyps", "answer": "Not relevant"},
+        },
+    )
     assert [(row["question_type"], row["answers"]) for row in records[2:]] == [
         ("yes_no", ["yes"]),
         ("mcq", ["11-20mm"]),
@@ -84,7 +68,7 @@ def test_kvasir_vqa(tmp_path):
         ("mcq", ["none"]),
     ]
     assert records[3]["answer_candidates"] == ["<5mm", "5-10mm", "11-20mm", ">20mm", "none"]
-    reasons = [reject["reason"] for reject in lines(tmp_path / "out/rejects.jsonl")]
+    reasons = [reject["reason"] for reject in json_lines(tmp_path / "out/rejects.jsonl")]
     assert [reason.split(":")[0] for reason in reasons] == ["answers[0]", "images[0]", "images[0]"]
 
 
@@ -103,34 +87,30 @@ def test_kvasir_vqa_x1(tmp_path):
     chat = {"messages": talk, "images": ["/data/Kvasir-VQA-x1/images/clb1.jpg"]}
     short = {"messages": talk[:1], "images": []}
     write(tmp_path / "in/Kvasir-VQA-x1-test.jsonl", f"{json.dumps(chat)}\n{json.dumps(short)}\nno json\n")
-    sha256 = picture(tmp_path / "in/images/clb1.jpg")
+    image = picture(tmp_path / "in/images/clb1.jpg")
     manifest = convert(KVASIR_VQA, tmp_path / "in", tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 6, "records": 3, "filtered": 0, "rejects": 3}
-    first, second = lines(tmp_path / "out/train.jsonl")
-    assert first == {
-        "id": "kvasir_vqa/x1/train/000000",
-        "images": ["images/clb1.jpg"],
-        "question": "What is seen and where?",
-        "answers": ["A polyp in the centre"],
-        "answerable": True,
-        "question_type": "open_ended",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "kvasir_vqa",
-        "split": "train",
-        "image_sha256": [sha256],
-        "meta": {
-            "img_id": "clb1",
-            "complexity": 2,
-            "original": [{"q": "Where in the image is the abnormality?", "a": "center"}],
-            "question_class": ["polyp_type", "abnormality_location"],
+    first, second = json_lines(tmp_path / "out/train.jsonl")
+    assert first == whole(
+        image,
+        {
+            "id": "kvasir_vqa/x1/train/000000",
+            "images": ["images/clb1.jpg"],
+            "question": "What is seen and where?",
+            "answers": ["A polyp in the centre"],
+            "question_type": "open_ended",
+            "source": "kvasir_vqa",
+            "split": "train",
+            "meta": {
+                "img_id": "clb1",
+                "complexity": 2,
+                "original": [{"q": "Where in the image is the abnormality?", "a": "center"}],
+                "question_class": ["polyp_type", "abnormality_location"],
+            },
         },
-    }
+    )
     assert second["meta"]["original"] == "[{"
-    (test,) = lines(tmp_path / "out/test.jsonl")
+    (test,) = json_lines(tmp_path / "out/test.jsonl")
     assert (test["question"], test["answers"], test["images"]) == ("Is it?", ["yes"], ["images/clb1.jpg"])
 
 
@@ -172,24 +152,24 @@ def test_endovis18_vqa(tmp_path):
     manifest = convert(ENDOVIS18_VQA, tmp_path / "raw", tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 9, "records": 6, "filtered": 0, "rejects": 3}
     assert manifest["counts"]["by_split"] == {"train": 4, "validation": 2}
-    train, validation = lines(tmp_path / "out/train.jsonl"), lines(tmp_path / "out/validation.jsonl")
-    assert train[1] == {
-        "id": "endovis18_vqa/seq_2/classification/frame000/02",
-        "images": ["seq_2/left_frames/frame000.png"],
-        "question": "What is the state of bipolar_forceps?",
-        "answers": ["Tissue_Manipulation"],
-        "answerable": True,
-        "question_type": "mcq",
-        "answer_candidates": STATES,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "endovis18_vqa",
-        "split": "train",
-        "image_sha256": [hashlib.sha256((root / "seq_2/left_frames/frame000.png").read_bytes()).hexdigest()],
-        "meta": {"sequence": 2, "frame": "frame000", "answer_form": "classification"},
-    }
+    train, validation = (
+        json_lines(tmp_path / "out/train.jsonl"),
+        json_lines(tmp_path / "out/validation.jsonl"),
+    )
+    assert train[1] == whole(
+        root / "seq_2/left_frames/frame000.png",
+        {
+            "id": "endovis18_vqa/seq_2/classification/frame000/02",
+            "images": ["seq_2/left_frames/frame000.png"],
+            "question": "What is the state of bipolar_forceps?",
+            "answers": ["Tissue_Manipulation"],
+            "question_type": "mcq",
+            "answer_candidates": STATES,
+            "source": "endovis18_vqa",
+            "split": "train",
+            "meta": {"sequence": 2, "frame": "frame000", "answer_form": "classification"},
+        },
+    )
     assert [row["answers"][0] for row in train] == [
         "kidney",
         "Tissue_Manipulation",
@@ -199,7 +179,7 @@ def test_endovis18_vqa(tmp_path):
     assert train[2]["answer_candidates"] == ["left-top", "right-top", "left-bottom", "right-bottom"]
     assert validation[0]["boxes"] == [[0, 0, 30, 20]]  # sequence 5; counted from 1 in the publication
     assert validation[1]["images"] == ["seq_16/left_fr/frame149.png"]
-    reasons = [reject["reason"] for reject in lines(tmp_path / "out/rejects.jsonl")]
+    reasons = [reject["reason"] for reject in json_lines(tmp_path / "out/rejects.jsonl")]
     assert sorted(reasons) == [
         "box: expected x1, y1, x2, y2, not '1, 2'",
         "expected question|answer",
@@ -252,37 +232,33 @@ def test_vqav2(tmp_path):
     )
     write(root / "v2_mscoco_train2014_annotations.json", {"annotations": annotations})
     write(root / "v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": questions[:1]})
-    sha256 = picture(root / "train2014/COCO_train2014_000000000009.jpg")
+    image = picture(root / "train2014/COCO_train2014_000000000009.jpg")
     manifest = convert(VQAV2, root, tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 6, "records": 2, "filtered": 0, "rejects": 4}
-    first, second = lines(tmp_path / "out/train.jsonl")
-    assert first == {
-        "id": "vqav2/train/9000",
-        "images": ["train2014/COCO_train2014_000000000009.jpg"],
-        "question": "What is it?",
-        "answers": ["dog", "a dog", "cat", "puppy"],
-        "answerable": True,
-        "question_type": "open_ended",
-        "answer_candidates": None,
-        "boxes": [],
-        "box_images": [],
-        "caption": None,
-        "reasoning": [],
-        "source": "vqav2",
-        "split": "train",
-        "image_sha256": [sha256],
-        "meta": {
-            "image_id": 9,
-            "question_id": 9000,
-            "question_type": "what",
-            "multiple_choice_answer": "dog",
-            "answer_type": "other",
-            "answers": ["a dog"] * 4 + ["dog"] * 4 + ["cat", "puppy"],
+    first, second = json_lines(tmp_path / "out/train.jsonl")
+    assert first == whole(
+        image,
+        {
+            "id": "vqav2/train/9000",
+            "images": ["train2014/COCO_train2014_000000000009.jpg"],
+            "question": "What is it?",
+            "answers": ["dog", "a dog", "cat", "puppy"],
+            "question_type": "open_ended",
+            "source": "vqav2",
+            "split": "train",
+            "meta": {
+                "image_id": 9,
+                "question_id": 9000,
+                "question_type": "what",
+                "multiple_choice_answer": "dog",
+                "answer_type": "other",
+                "answers": ["a dog"] * 4 + ["dog"] * 4 + ["cat", "puppy"],
+            },
         },
-    }
+    )
     assert (second["question_type"], second["answers"]) == ("yes_no", ["yes"])
     assert second["meta"]["answers"] == ["yes"] * 7 + ["no"] * 3
-    rejects = lines(tmp_path / "out/rejects.jsonl")
+    rejects = json_lines(tmp_path / "out/rejects.jsonl")
     reasons = sorted(reject["reason"].partition(":")[0] for reject in rejects)
     assert reasons == ["answers", "answers", "image_id", "images[0]"]
 
@@ -298,7 +274,7 @@ def test_vqav2_combined_file(tmp_path):
     picture(tmp_path / "in/images/a.jpg")
     manifest = convert(VQAV2, tmp_path / "in", tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 3, "records": 2, "filtered": 0, "rejects": 1}
-    first, second = lines(tmp_path / "out/validation.jsonl")
+    first, second = json_lines(tmp_path / "out/validation.jsonl")
     assert (first["answers"], first["images"]) == (["cat", "dog"], ["val2014/a.jpg"])
     assert (second["answers"], second["images"]) == (["fox"], ["images/a.jpg"])
     with pytest.raises(UserError, match="no .*_questions.json"):

@@ -21,16 +21,10 @@ from typing import Any
 
 from vqa.datasets.conversation_turns import Form, Turn, read_turns
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.generic import (
-    SUFFIXES,
-    ImageFinder,
-    find_json_input,
-    image_folder,
-    json_files,
-    json_rows,
-    split_of,
-)
-from vqa.datasets.raw_json import files_inside, read_json
+from vqa.datasets.generic import SUFFIXES, find_json_input, image_folder, json_files
+from vqa.datasets.layouts import ImageFinder, files_inside, split_of
+from vqa.datasets.raw_json import read_json
+from vqa.datasets.raw_tables import file_rows
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
 from vqa.raw_forms import RowProblem
@@ -94,7 +88,8 @@ def _form(description: dict[str, Any]) -> Form:
 
 def _file_rows(path: Path, shown: str, name: str, form: Form, finder: ImageFinder) -> Iterator[RawRow]:
     split = split_of(path.stem, "train")
-    for index, (where, row) in enumerate(json_rows(path)):
+    for index, (place, row) in enumerate(file_rows(path)):
+        where = f"{path.name}: {place}"
         if isinstance(row, RowProblem):
             yield RawRow(split, row.raw, where, reason=str(row))
             continue

@@ -63,7 +63,8 @@ class ConvertOptions:
         level: `line`, `word` or `all`, for handwriting sets that have both.
         questions: a table of questions, for sets that are folders of images.
         columns: field of the record -> column of the data set, for `hub`.
-        image_dir: where a converter writes the images that lie in no file of their own.
+        image_dir: where the images that lie in no file of their own are written (DICOM, Parquet).
+        image_root: what the records' images are relative to; None: the folder that is read.
         num_proc: images checked at a time.
     """
 
@@ -75,6 +76,7 @@ class ConvertOptions:
     questions: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)
     image_dir: Path | None = None
+    image_root: Path | None = None
     num_proc: int = 4
 
 
@@ -88,8 +90,9 @@ class Converter:
         find_input: the user's `--input` (or None) -> the folder to read, which is also the image root.
             Raises UserError when it does not hold the publication.
         rows: reads that folder.
-        writes_images: its images do not lie in files as published (DICOM, Parquet); `rows` writes them into
-            `options.image_dir` and names them `images/NAME`; the record folder becomes the image root.
+        writes_images: whether the images of that folder lie in no files that can be used (DICOM, Parquet):
+            then `rows` writes them into `options.image_dir` and names them `images/NAME`, and the record
+            folder becomes the image root.
         can_hold_out: has no validation split of its own, so `rows` honours `options.validation_images`.
     """
 
@@ -97,7 +100,7 @@ class Converter:
     licence: str | None
     find_input: Callable[[Path | None], Path]
     rows: Callable[[Path, ConvertOptions], Iterator[RawRow]]
-    writes_images: bool = False
+    writes_images: Callable[[Path], object] = lambda root: False
     can_hold_out: bool = False
 
 
@@ -133,8 +136,8 @@ def convert(
         )
     root = converter.find_input(input_dir)
     earlier = earlier_files(output_dir)
-    options = replace(options, image_dir=output_dir / "images")
-    image_root = output_dir if converter.writes_images else root if root.is_dir() else root.parent
+    image_root = output_dir if converter.writes_images(root) else root if root.is_dir() else root.parent
+    options = replace(options, image_dir=output_dir / "images", image_root=image_root)
     outcome = _Outcome()
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {}

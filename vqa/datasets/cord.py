@@ -19,36 +19,41 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.cord_lines import EvidenceFinder, ValidLine, parse_of_lines, read_valid_lines
 from vqa.datasets.cord_questions import Entry, entries
 from vqa.datasets.layouts import (
-    SPLIT_ORDER,
     SPLITS,
-    find_image,
+    ImageFinder,
+    SplitFile,
+    files_inside,
     folders,
     image_name,
     image_size,
-    input_folder,
+    in_split_order,
+    parquet_files,
+    publication_folder,
     relative,
-    table_rows,
+    table_files,
 )
-from vqa.datasets.raw_json import files_inside, parse_json, read_json
+from vqa.datasets.raw_json import parse_json, read_json
+from vqa.datasets.raw_tables import file_rows
 from vqa.datasets.text_evidence import clipped
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
 
 EXPECTED = "{train,dev,test}/{image,json}, or <split>.jsonl with image and ground_truth"
 MAX_RECEIPT_BYTES = 2**24
+# Split, where, name, image, and the ground truth or why there is none.
+_Receipt = tuple[str, str, str, str | None, dict[str, Any] | str]
 
 
 def find_input(given: Path | None) -> Path:
     """The folder as given, if there are receipts in it."""
-    root = input_folder(given, "CORD", EXPECTED)
-    if next(_receipts(root), None) is None:
-        raise UserError(f"--input {root}: not CORD: no {EXPECTED}")
-    return root
+    return publication_folder(
+        given, "CORD", EXPECTED, lambda folder: _tables(folder) or any(_receipts_in_folders(folder))
+    )
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the leaves of all receipts of train, validation and test."""
-    for split, where, stem, image, truth in _receipts(root):
+    for split, where, stem, image, truth in _receipts(root, options):
         if isinstance(truth, str):
             yield RawRow(split, {"file": where}, where, reason=truth)
             continue
@@ -64,7 +69,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         elif image is None:
             yield RawRow(split, {"file": where}, where, reason="image: missing")
         else:
-            size = _published_size(truth) or image_size(root, image, options.max_pixels)
+            size = _published_size(truth) or image_size(options.image_root or root, image, options.max_pixels)
             yield from _leaf_rows(split, where, stem, image, found, lines, size)
 
 
@@ -99,35 +104,45 @@ def _leaf_rows(
             yield RawRow(split, row, f"{where}: {leaf.path}", record)
 
 
-def _receipts(root: Path) -> Iterator[tuple[str, str, str, str | None, dict[str, Any] | str]]:
-    """Yield (split, where, name, image, ground truth or why there is none) for every receipt."""
+def _tables(root: Path) -> list[SplitFile]:
+    return parquet_files(root) or table_files(root)
+
+
+def _receipts(root: Path, options: ConvertOptions) -> Iterator[_Receipt]:
+    if not parquet_files(root):
+        yield from _receipts_in_folders(root)
+    for split, path in _tables(root):
+        beside = relative(root, path.parent)
+        images = ImageFinder(root, (beside, f"{beside}/images", "images", split, ""))
+        for place, row in file_rows(path, options.image_dir):
+            where, stem = f"{relative(root, path)}: {place}", f"{path.stem}-{int(place.split()[1]):05d}"
+            if isinstance(row, RowProblem):
+                yield split, where, stem, None, str(row)
+                continue
+            name, truth = image_name(row, "image", "file_name"), row.get("ground_truth")
+            if isinstance(truth, str):
+                try:
+                    truth = parse_json(truth, "ground_truth")
+                except UserError as error:
+                    truth = str(error)
+            yield split, where, stem, images.find(name) if name else None, _checked(truth)
+
+
+def _receipts_in_folders(root: Path) -> Iterator[_Receipt]:
     found = [
         (SPLITS[folder.parent.name.lower()], folder)
         for folder, _ in folders(root)
         if folder.name == "json" and folder.parent.name.lower() in SPLITS
     ]
-    for split, folder in sorted(found, key=lambda item: (SPLIT_ORDER.index(item[0]), item[1])):
+    for split, folder in in_split_order(found):
         beside = relative(root, folder.parent)
+        images = ImageFinder(root, (f"{beside}/image", f"{beside}/images", beside))
         for path in files_inside(root, folder, (".json",)):
             try:
                 truth = read_json(path, MAX_RECEIPT_BYTES)
             except UserError as error:
                 truth = str(error)
-            image = find_image(root, path.stem, [f"{beside}/image", f"{beside}/images", beside])
-            yield split, relative(root, path), path.stem, image, _checked(truth)
-    for split, path, number, row in table_rows(root):
-        where, stem = f"{relative(root, path)}: row {number}", f"{path.stem}-{number:05d}"
-        if isinstance(row, RowProblem):
-            yield split, where, stem, None, str(row)
-            continue
-        name, truth, beside = image_name(row, "image", "file_name"), row.get("ground_truth"), path.parent
-        inside = [relative(root, beside), f"{relative(root, beside)}/images", "images", split, ""]
-        if isinstance(truth, str):
-            try:
-                truth = parse_json(truth, "ground_truth")
-            except UserError as error:
-                truth = str(error)
-        yield split, where, stem, find_image(root, name, inside) if name else None, _checked(truth)
+            yield split, relative(root, path), path.stem, images.find(path.stem), _checked(truth)
 
 
 def _checked(truth: Any) -> dict[str, Any] | str:
@@ -143,4 +158,4 @@ def _published_size(truth: dict[str, Any]) -> tuple[int, int] | None:
     return values if values and all(type(value) is int and value > 0 for value in values) else None
 
 
-CORD = Converter("cord", licence="CC-BY-4.0", find_input=find_input, rows=rows)
+CORD = Converter("cord", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=parquet_files)

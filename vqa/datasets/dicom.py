@@ -17,11 +17,13 @@ from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.dicom_pixels import DicomProblem, read_picture
-from vqa.datasets.raw_json import read_table
-from vqa.datasets.row_values import answer_text, input_folder, split_name
+from vqa.datasets.layouts import input_folder, split_of
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import answer_text
 from vqa.errors import UserError
 from vqa.files import atomic_write
 from vqa.images import ImageProblem, resolve_inside
+from vqa.raw_forms import RowProblem
 
 FILE_COLUMNS = ("file", "image", "path", "dicom")
 TABLE_NAMES = tuple(f"questions.{suffix}" for suffix in ("csv", "tsv", "json", "jsonl"))
@@ -34,7 +36,7 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 def find_input(given: Path | None) -> Path:
     """The folder that the table's file names are relative to."""
-    return input_folder(given, "the folder of DICOM files")
+    return input_folder(given, "DICOM files", f"{TABLE_NAMES[0]} or --questions TABLE")
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
@@ -47,11 +49,14 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     if options.image_dir is None:
         raise ValueError("dicom writes images: options.image_dir is needed")
     pictures = _Pictures(root, options.image_dir, options.max_pixels)
-    for index, raw in enumerate(read_table(table)):
+    for index, (place, raw) in enumerate(file_rows(table)):
+        where = f"{table.name}: {place}"
         # What may identify a patient goes neither into records nor into rejects.
+        if isinstance(raw, RowProblem):
+            yield RawRow("train", None, where, reason=str(raw))
+            continue
         row = {name: value for name, value in raw.items() if not _IDENTIFIES.search(name)}
-        where = f"{table.name}: row {index}"
-        split = split_name(str(row.get("split") or "train"))
+        split = split_of(str(row.get("split") or "train"))
         name = next((row[column] for column in FILE_COLUMNS if row.get(column)), None)
         if not isinstance(name, str):
             yield RawRow(split, row, where, reason=f"file: missing; a column of {', '.join(FILE_COLUMNS)}")
@@ -135,4 +140,4 @@ class _Pictures:
         return f"images/{inside}.png", picture.meta, picture.repairs
 
 
-DICOM = Converter("dicom", licence=None, find_input=find_input, rows=rows, writes_images=True)
+DICOM = Converter("dicom", licence=None, find_input=find_input, rows=rows, writes_images=lambda root: True)

@@ -3,9 +3,10 @@
 Schema: `{train,val}_v1.0[_withQT].json` and `test_v1.0.json` of the RRC challenge "Document Visual Question
 Answering", each `{"data": [{questionId, question, question_types, image: "documents/NAME.png", docId,
 ucsf_document_id, ucsf_document_page_no, answers, data_split}]}`; the same rows exported from the
-`lmms-lab/DocVQA` Parquet as JSON or JSONL are read too. Images lie in `documents/`, `<split>/documents/` or
-`spdocvqa_images/`; OCR of Microsoft's Read API in `spdocvqa_ocr/` or `<split>/ocr_results/`, one JSON a page,
-with `recognitionResults[0].lines[].{boundingBox, text, words}`, boxes of eight numbers.
+`lmms-lab/DocVQA` Parquet as JSON or JSONL are read too, and its Parquet files. Images lie in `documents/`,
+`<split>/documents/` or `spdocvqa_images/`; OCR of Microsoft's Read API in `spdocvqa_ocr/` or
+`<split>/ocr_results/`, a JSON a page, with `recognitionResults[0].lines[].{boundingBox, text, words}`, boxes
+of eight numbers.
 
 The answers of the test split are withheld, so that its rows cannot become records.
 """
@@ -13,22 +14,25 @@ The answers of the test split are withheld, so that its rows cannot become recor
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
-    SPLIT_ORDER,
     SPLITS,
+    ImageFinder,
+    SplitFile,
     find_files,
-    find_image,
     folders,
     image_name,
-    input_folder,
-    question_rows,
+    in_split_order,
+    parquet_files,
+    publication_folder,
     relative,
 )
 from vqa.datasets.raw_json import read_json
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import texts_of
 from vqa.datasets.text_evidence import PageText, Word, clipped, corners_box
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
@@ -43,46 +47,44 @@ UNREADABLE_OCR = "OCR file unreadable, no boxes"
 
 def find_input(given: Path | None) -> Path:
     """The folder as given, if there are question files in it."""
-    root = input_folder(given, "DocVQA", EXPECTED)
-    if not _question_files(root):
-        raise UserError(f"--input {root}: not DocVQA: no {EXPECTED}")
-    return root
+    return publication_folder(given, "DocVQA", EXPECTED, _question_files)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of train, validation and test, as published."""
     ocr = _Ocr(root)
-    for split, path in _question_files(root).items():
+    for split, path in _question_files(root):
         beside = relative(root, path.parent)
         published = [name for name, meaning in SPLITS.items() if meaning == split]
-        inside = [
+        places = [
             "",
             beside,
             *_IMAGE_FOLDERS,
             *(f"{folder}/{name}" for folder in published for name in ("", *_IMAGE_FOLDERS)),
             *(f"{beside}/{name}" for name in _IMAGE_FOLDERS),
         ]
-        for number, row in question_rows(path):
-            where = f"{relative(root, path)}: row {number}"
+        images = ImageFinder(root, places)
+        for place, row in file_rows(path, options.image_dir):
+            where = f"{relative(root, path)}: {place}"
             if isinstance(row, RowProblem):
                 yield RawRow(split, row.raw, where, reason=str(row))
                 continue
             name = image_name(row, "image", "image_path", "file_name")
-            answers = accepted_answers(row.get("answers"))
+            answers = list(dict.fromkeys(texts_of(row.get("answers"))))
             if name is None:
                 yield RawRow(split, row, where, reason="image: missing")
             elif not answers:
                 withheld = " (those of the test split are withheld)" if split == "test" else ""
                 yield RawRow(split, row, where, reason=f"answers: none is given{withheld}")
             else:
-                page, repairs = ocr.page(PurePosixPath(name).stem)
+                page, repairs = ocr.page(_page_of(row, name))
                 yield RawRow(
                     split,
                     row,
                     where,
                     {
-                        "id": f"docvqa/{split}/{row.get('questionId', f'row-{number}')}",
-                        "images": [find_image(root, name, inside)],
+                        "id": f"docvqa/{split}/{row.get('questionId', place.replace(' ', '-'))}",
+                        "images": [images.find(name, PureWindowsPath(name).name)],
                         "question": row.get("question"),
                         "answers": answers,
                         "answerable": True,
@@ -94,19 +96,22 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
                 )
 
 
-def accepted_answers(value: Any) -> list[str]:
-    """The distinct answers in a published list, in order; a number among them is taken as its text."""
-    values = value if isinstance(value, list) else [value]
-    texts = [str(item).strip() for item in values if type(item) in (str, int, float)]
-    return list(dict.fromkeys(text for text in texts if text))
+def _page_of(row: dict[str, Any], image: str) -> str:
+    """The name of the page, under which its OCR is filed; Parquet tells it apart from the image."""
+    known = row.get("ucsf_document_id"), row.get("ucsf_document_page_no")
+    return (
+        f"{known[0]}_{known[1]}"
+        if image.startswith("images/") and all(known)
+        else PureWindowsPath(image).stem
+    )
 
 
-def _question_files(root: Path) -> dict[str, Path]:
+def _question_files(root: Path) -> list[SplitFile]:
     """A file for each split; of two with the same questions the one with question types, then the nearest."""
     chosen: dict[str, Path] = {}
     for path, _ in sorted(find_files(root, _QUESTIONS), key=lambda item: item[1][2] is None):
         chosen.setdefault(SPLITS[_QUESTIONS.fullmatch(path.name)[1].lower()], path)
-    return {split: chosen[split] for split in SPLIT_ORDER if split in chosen}
+    return parquet_files(root) or in_split_order(chosen.items())
 
 
 class _Ocr:
@@ -156,4 +161,4 @@ def read_words(result: Any) -> list[Word]:
     return words
 
 
-DOCVQA = Converter("docvqa", licence=None, find_input=find_input, rows=rows)
+DOCVQA = Converter("docvqa", licence=None, find_input=find_input, rows=rows, writes_images=parquet_files)

@@ -6,13 +6,14 @@ shapes. There is no official validation split; `--validation_images N` holds out
 images with all their questions.
 """
 
-import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.layouts import hold_out, publication_folder
+from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
 
 YES_NO = ["yes", "no"]
@@ -24,24 +25,31 @@ SPLITS = ("train", "test")
 
 
 def find_input(given: Path | None) -> Path:
-    """The folder with `train/` and `test/`: as given (or its `data`), else that of the installed package."""
+    """The folder with `train/` and `test/`: as given or one below it, else that of the installed package."""
     if given is None:
         package = find_spec("easy_vqa")
         if package is None or package.origin is None:
             raise UserError("--input: give the folder of easy-VQA, or install it: pip install easy-vqa")
         given = Path(package.origin).parent / "data"
-    for folder in (given, given / "data"):
-        if all((folder / split / "questions.json").is_file() for split in SPLITS):
-            return folder
-    raise UserError(f"--input {given}: not easy-VQA: no train/questions.json and test/questions.json")
+    expected = "train/questions.json and test/questions.json"
+    return publication_folder(
+        given,
+        "easy-VQA",
+        expected,
+        lambda folder: all(_questions(folder, split).is_file() for split in SPLITS),
+    )
+
+
+def _questions(root: Path, split: str) -> Path:
+    return root / split / "questions.json"
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the train split, then those of the test split, as published."""
     for published in SPLITS:
-        path = root / published / "questions.json"
-        questions = _read(path)
-        held_out = _last_images(questions, options.validation_images) if published == "train" else set()
+        questions = _read(_questions(root, published))
+        images = sorted({row[2] for row in questions if _is_row(row)})
+        held_out = hold_out(images, options.validation_images) if published == "train" else set()
         for index, row in enumerate(questions):
             where = f"{published}/questions.json: row {index}"
             if not _is_row(row):
@@ -71,10 +79,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 
 
 def _read(path: Path) -> list[Any]:
-    try:
-        questions = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from error
+    questions = read_json(path)
     if not isinstance(questions, list):
         raise UserError(f"{path}: expected a JSON array of [question, answer, image id]")
     return questions
@@ -82,13 +87,6 @@ def _read(path: Path) -> list[Any]:
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, list) and [type(value) for value in row] == [str, str, int]
-
-
-def _last_images(questions: list[Any], number: int) -> set[int]:
-    images = sorted({row[2] for row in questions if _is_row(row)})
-    if not 0 <= number < max(len(images), 1):
-        raise UserError(f"--validation_images {number}: the train split has {len(images)} images")
-    return set(images[len(images) - number :])
 
 
 EASY_VQA = Converter("easy_vqa", licence="MIT", find_input=find_input, rows=rows, can_hold_out=True)

@@ -16,16 +16,18 @@ from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
-    SPLIT_ORDER,
     SPLITS,
-    find_image,
+    ImageFinder,
+    SplitFile,
+    files_inside,
     folders,
     hold_out,
     image_size,
-    input_folder,
+    in_split_order,
+    publication_folder,
     relative,
 )
-from vqa.datasets.raw_json import files_inside, read_json
+from vqa.datasets.raw_json import read_json
 from vqa.datasets.text_evidence import clipped, corners_box
 from vqa.errors import UserError
 
@@ -47,16 +49,14 @@ def clean_key(text: str) -> str:
 
 def find_input(given: Path | None) -> Path:
     """The folder as given, if there are annotations in it."""
-    root = input_folder(given, "FUNSD", EXPECTED)
-    if not _annotation_folders(root):
-        raise UserError(f"--input {root}: not FUNSD: no {EXPECTED}")
-    return root
+    return publication_folder(given, "FUNSD", EXPECTED, _annotation_folders)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the keys of all forms, training data first, forms by name and keys as published."""
     for split, folder in _annotation_folders(root):
         paths = files_inside(root, folder, (".json",))
+        images = ImageFinder(root, (relative(root, folder.parent / "images"), relative(root, folder.parent)))
         held_out = hold_out(paths, options.validation_images) if split == "train" else set()
         for path in paths:
             where = relative(root, path)
@@ -66,8 +66,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
             except UserError as error:
                 yield RawRow(row_split, {"file": where}, where, reason=str(error))
                 continue
-            images = relative(root, folder.parent / "images")
-            image = find_image(root, path.stem, [images, relative(root, folder.parent)])
+            image = images.find(path.stem)
             size = image_size(root, image, options.max_pixels)
             yield from form_rows(entities, row_split, where, image, size)
 
@@ -183,13 +182,13 @@ def in_reading_order(entities: Sequence[Entity]) -> list[Entity]:
     return ordered + [entity for entity in entities if not entity["box"]]
 
 
-def _annotation_folders(root: Path) -> list[tuple[str, Path]]:
+def _annotation_folders(root: Path) -> list[SplitFile]:
     found = [
         (SPLITS[folder.parent.name.lower()], folder)
         for folder, _ in folders(root)
         if folder.name == "annotations" and folder.parent.name.lower() in SPLITS
     ]
-    return sorted(found, key=lambda item: (SPLIT_ORDER.index(item[0]), item[1]))
+    return in_split_order(found)
 
 
 FUNSD = Converter(

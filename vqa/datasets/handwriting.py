@@ -19,11 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.generic import ImageFinder, natural_key, split_of
-from vqa.datasets.raw_json import read_json, read_lines, read_table
-from vqa.datasets.uit_hwdb import IMAGE_SUFFIXES, QUESTION
+from vqa.datasets.layouts import (
+    IMAGE_SUFFIXES,
+    ImageFinder,
+    folders,
+    input_folder,
+    natural_key,
+    split_of,
+)
+from vqa.datasets.raw_json import read_json, read_lines
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.uit_hwdb import QUESTION
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
+from vqa.raw_forms import RowProblem
 
 MAX_DEPTH = 6
 _IMAGE_COLUMNS = ("image", "image_path", "file", "file_name", "filename", "path", "name", "img")
@@ -37,28 +46,17 @@ COMMA = "comma in an unquoted text"
 
 def find_input(given: Path | None) -> Path:
     """The folder as given. Raises UserError without one, or without an image in it."""
-    if given is None:
-        raise UserError("--input: give the folder that holds the images and their labels")
-    if not given.is_dir():
-        raise UserError(f"--input {given}: no such folder")
+    given = input_folder(given, "handwriting", "images and their labels")
     if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in _files(given)):
         raise UserError(f"--input {given}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return given
 
 
 def _files(root: Path) -> list[Path]:
-    """All files down to `MAX_DEPTH`, folder by folder; links to folders and hidden files are passed over."""
-    found, folders = [], [root]
-    for _ in range(MAX_DEPTH):
-        children = [child for folder in folders for child in sorted(folder.iterdir(), key=_key)]
-        children = [child for child in children if not child.name.startswith(".")]
-        found += [child for child in children if child.is_file()]
-        folders = [child for child in children if child.is_dir() and not child.is_symlink()]
-    return found
-
-
-def _key(path: Path) -> list[tuple[int, int | str]]:
-    return natural_key(path.name)
+    """All files down to `MAX_DEPTH`, level by level."""
+    return [
+        folder / name for folder, names in folders(root, MAX_DEPTH) for name in sorted(names, key=natural_key)
+    ]
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
@@ -106,6 +104,9 @@ def _table_rows(root: Path, path: Path) -> Iterator[RawRow]:
     for number, (row, image, text, repairs) in enumerate(entries):
         row_where = f"{where}: row {number}"
         split = table_split
+        if isinstance(row, RowProblem):
+            yield RawRow(split, row.raw, row_where, reason=str(row))
+            continue
         if isinstance(row, dict) and isinstance(row.get("split"), str) and row["split"].strip():
             split = split_of(row["split"])
         if not isinstance(image, str) or not image.strip():
@@ -130,7 +131,10 @@ def _entries(path: Path) -> list[tuple[Any, Any, Any, tuple[str, ...]]]:
             return [({image: text}, image, text, ()) for image, text in value.items()]
     if path.suffix.lower() in (".json", ".jsonl"):
         return [
-            (row, _first(row, _IMAGE_COLUMNS), _first(row, _TEXT_COLUMNS), ()) for row in read_table(path)
+            (row, None, None, ())
+            if isinstance(row, RowProblem)
+            else (row, _first(row, _IMAGE_COLUMNS), _first(row, _TEXT_COLUMNS), ())
+            for _, row in file_rows(path)
         ]
     cells = _cells(path)
     if not cells:

@@ -28,9 +28,9 @@ from datasets.exceptions import DatasetsError
 
 from vqa.datasets.conversation_turns import Form, read_turns
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.generic import split_of
 from vqa.datasets.hub_images import image_bytes, write_image
 from vqa.datasets.hub_values import accepted_answers, as_boxes, plain
+from vqa.datasets.layouts import split_of
 from vqa.errors import UserError
 from vqa.images import ImageProblem
 from vqa.raw_forms import RowProblem
@@ -223,4 +223,4 @@ def _listed(messages: Any) -> Any:
     return [{"role": role, "content": pair.get(role)} for pair in messages for role in ("user", "assistant")]
 
 
-HUB = Converter("hub", licence=None, find_input=find_input, rows=rows, writes_images=True)
+HUB = Converter("hub", licence=None, find_input=find_input, rows=rows, writes_images=lambda root: True)

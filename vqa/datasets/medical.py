@@ -1,20 +1,18 @@
 """SLAKE and VQA-RAD together, from one folder that holds both publications."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from vqa.datasets import slake, vqa_rad
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.row_values import input_folder
+from vqa.datasets.layouts import folders, input_folder
 from vqa.errors import UserError
-
-_DEPTH = 2
 
 
 def find_input(given: Path | None) -> Path:
     """The folder that holds both, each in a folder of its own (or both in this one)."""
-    given = input_folder(given, "a folder that holds SLAKE and VQA-RAD")
+    given = input_folder(given, "SLAKE and VQA-RAD", "each in a folder of its own, or both in one")
     _parts(given)
     return given
 
@@ -33,10 +31,10 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 
 
 def _parts(root: Path) -> list[tuple[Converter, Path]]:
-    found = (
-        (slake.SLAKE, _first(root, slake.is_slake)),
-        (vqa_rad.VQA_RAD, _first(root, lambda folder: bool(vqa_rad.annotation_files(folder)))),
-    )
+    found = [
+        (converter, next((folder for folder, _ in folders(root) if holds(folder)), None))
+        for converter, holds in ((slake.SLAKE, slake.is_slake), (vqa_rad.VQA_RAD, vqa_rad.annotation_files))
+    ]
     missing = [converter.name for converter, folder in found if folder is None]
     if missing:
         raise UserError(
@@ -45,19 +43,9 @@ def _parts(root: Path) -> list[tuple[Converter, Path]]:
     return [(converter, folder) for converter, folder in found if folder is not None]
 
 
-def _first(root: Path, is_it: Callable[[Path], bool]) -> Path | None:
-    """The first folder that passes, from `root` down two levels; folders of images are not entered."""
-    level = [root]
-    for _ in range(_DEPTH + 1):
-        for folder in level:
-            if is_it(folder):
-                return folder
-        level = [path for folder in level for path in sorted(folder.iterdir()) if _may_hold_json(path)]
-    return None
-
-
-def _may_hold_json(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and path.name not in ("imgs", *vqa_rad.IMAGE_FOLDERS)
-
-
-BOTH = Converter("both", licence="CC-BY-4.0 (SLAKE), CC0-1.0 (VQA-RAD)", find_input=find_input, rows=rows)
+BOTH = Converter(
+    "both",
+    licence="CC-BY-4.0 (SLAKE), CC0-1.0 (VQA-RAD)",
+    find_input=find_input,
+    rows=rows,
+)

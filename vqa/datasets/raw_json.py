@@ -1,26 +1,20 @@
-"""Files of a publication read whole, within limits: JSON, lines of text, tables.
+"""Files of a publication read whole, within limits: JSON and lines of text.
 
-Every file that a converter opens comes through here. Each fault is a `UserError` that names the file, so
-that a converter can stop, or reject what that one file describes and go on.
+Every file that a converter opens comes through here or `raw_tables`. Each fault is a `UserError` that names
+the file, so that a converter can stop, or reject what that one file describes and go on.
 """
 
-import csv
-import io
 import json
 import math
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vqa.errors import UserError
-from vqa.images import ImageProblem, resolve_inside
-from vqa.raw_forms import RowProblem, iterate_rows
 
 MAX_JSON_BYTES = 2**30
 MAX_TEXT_BYTES = 64 * 2**20
 MAX_JSON_DEPTH = 200
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
@@ -33,7 +27,7 @@ def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
         UserError: missing, larger than `max_bytes`, not UTF-8, a NUL in it, not JSON, nested deeper than
             `MAX_JSON_DEPTH`, or text that cannot be written back as UTF-8.
     """
-    return parse_json(_read_text(Path(path), max_bytes), str(path))
+    return parse_json(read_text(Path(path), max_bytes), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -66,68 +60,35 @@ def read_lines(path: str | Path, fallback: str | None = None, max_bytes: int = M
     Raises:
         UserError: missing, too large, undecodable, or a NUL in it.
     """
-    text = _read_text(Path(path), max_bytes, fallback)
+    text = read_text(Path(path), max_bytes, fallback)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_table(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> list[dict[str, Any]]:
-    """The rows of a `.csv`, `.tsv`, `.json` or `.jsonl` table, each a dict from column to value.
-
-    Values of CSV and TSV are strings, with `""` for cells that a short row lacks. JSON is an array of objects
-    or `{"data": [...]}`.
-
-    Raises:
-        UserError: as `read_json`; and columns that are missing or named twice, a row with more cells than
-            the header, a row that is no object.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in _DELIMITERS:
-        return _delimited_rows(path, _read_text(path, max_bytes), _DELIMITERS[suffix])
-    if suffix == ".jsonl":
-        _check_file(path, max_bytes)
-        return [_row_or_error(path, number, row) for number, row in iterate_rows(path)]
-    if suffix != ".json":
-        raise UserError(f"{path}: a table is .csv, .tsv, .json or .jsonl, not {suffix or 'without suffix'}")
-    value = read_json(path, max_bytes)
-    if isinstance(value, dict):
-        value = value.get("data")
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise UserError(f'{path}: expected a JSON array of objects, or one under "data"')
-    return value
+def begins_with_key(path: Path, key: str) -> bool:
+    """Whether a JSON file names `key` within its first 4 KiB: a cheap look at which publication it is."""
+    try:
+        with open(path, "rb") as file:
+            return f'"{key}"'.encode() in file.read(4096)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def files_inside(root: Path, folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files directly in `folder` with one of these suffixes (lower case, any case on disk), by name.
-
-    Raises:
-        UserError: one is a symbolic link that leads out of `root`.
-    """
-    wanted, found = set(suffixes), []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in wanted and not path.name.startswith("."):
-            try:
-                resolve_inside(root, path.relative_to(root).as_posix())
-            except ImageProblem as problem:
-                raise UserError(f"{path}: {problem}") from problem
-            found.append(path)
-    return found
-
-
-def _check_file(path: Path, max_bytes: int) -> None:
+def check_file(path: Path, max_bytes: int | None) -> None:
+    """Raise UserError unless `path` is a regular file of at most `max_bytes` (None: of any size)."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"{path}: cannot be read") from error
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is not a file")
-    if status.st_size > max_bytes:
+    if max_bytes is not None and status.st_size > max_bytes:
         raise UserError(f"{path}: is larger than {max_bytes / 2**20:,.0f} MiB")
 
 
-def _read_text(path: Path, max_bytes: int, fallback: str | None = None) -> str:
-    _check_file(path, max_bytes)
+def read_text(path: Path, max_bytes: int, fallback: str | None = None) -> str:
+    """The whole text of a file, as `read_lines` reads it. Raises UserError."""
+    check_file(path, max_bytes)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -165,33 +126,3 @@ def _check_depth(value: Any, where: str) -> None:
         ]
     if level:
         raise UserError(f"{where}: not valid JSON: nested deeper than {MAX_JSON_DEPTH} levels")
-
-
-def _delimited_rows(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[dict[str, Any]] = []
-    columns: list[str] | None = None
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if columns is None:
-                columns = [cell.strip() for cell in cells]
-                if "" in columns or len(set(columns)) < len(columns):
-                    raise UserError(f"{path}:1: the header has a column without a name or two of one name")
-            elif len(cells) > len(columns):
-                raise UserError(f"{path}:{reader.line_num}: {len(cells)} cells under {len(columns)} columns")
-            else:
-                cells += [""] * (len(columns) - len(cells))
-                rows.append(dict(zip(columns, cells, strict=True)))
-    except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: {error}") from error
-    if columns is None:
-        raise UserError(f"{path}: is empty: a header with the columns' names is needed")
-    return rows
-
-
-def _row_or_error(path: Path, number: int, row: dict[str, Any] | RowProblem) -> dict[str, Any]:
-    if isinstance(row, RowProblem):
-        raise UserError(f"{path}:{number}: {row}")
-    return row

@@ -1,16 +1,10 @@
-"""Small readings that several publications need: rows, splits, answers, and what a closed question offers."""
+"""What a value in a row says: numbers, answers, and what a closed question offers."""
 
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
-from vqa.datasets.layouts import SPLITS
-from vqa.datasets.raw_json import files_inside, read_json, read_table
-from vqa.errors import UserError
-from vqa.raw_forms import RowProblem, describe, iterate_rows
-
-_SPLIT_AT_END = re.compile(rf"(?:^|[_\-. ])({'|'.join(SPLITS)})(?:set)?$", re.I)
 # What comes after the first comma or colon: "..., heart or lung?", "...,left,top or upper left?"
 _OFFER = re.compile(r"[,:，：]\s*(?P<list>.+?)\s*[?？]?\s*$", re.S)
 _BETWEEN = re.compile(r"\s*[,，、]\s*(?:or\s+)?|\s+or\s+|还是", re.I)
@@ -29,73 +23,34 @@ _CHINESE_PAIRS = (
 _CHINESE_SPELLINGS = {"是": "是的", "否": "不是"}
 
 
-def input_folder(given: Path | None, what: str) -> Path:
-    """The user's `--input`. Raises UserError where it is not given or no folder, saying what it should be."""
-    if given is None:
-        raise UserError(f"--input: give {what}")
-    if not given.is_dir():
-        raise UserError(f"--input {given}: no such folder; give {what}")
-    return given
+def number(value: Any) -> float | int | None:
+    """A finite number, or the one that a text states, as some exports have it; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+        value = int(value) if isfinite(value) and value == int(value) else value
+    return value if type(value) in (int, float) and isfinite(value) else None
 
 
-def with_subfolders(folder: Path) -> list[Path]:
-    """The folder and those directly in it: archives are often unpacked into one more."""
-    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+def numbers(values: Any, *lengths: int) -> list[float] | None:
+    """A list of numbers of one of these lengths; None for anything else."""
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) not in lengths:
+        return None
+    found = [number(value) for value in values]
+    return None if None in found else found
 
 
-def split_name(text: str) -> str:
-    """A split under the name that records use: `validate`, `valid`, `val`, `dev` are `validation`."""
-    text = text.strip()
-    return SPLITS.get(text.casefold(), text)
+def texts_of(value: Any) -> list[str]:
+    """The answers in a published cell, in order: a text, a number, or a list of these or of {answer: ...}.
 
-
-def split_files(folder: Path, suffixes: Iterable[str] = (".json", ".jsonl")) -> list[tuple[str, Path]]:
-    """(split, file) of the files whose names end in a split's: `train.json`, `testset.json`, `x1-val.jsonl`.
-
-    Training first, then validation, then test. Raises UserError for a link that leads out of `folder`.
+    Empty ones and what is neither text nor number are left out.
     """
-    found = []
-    for path in files_inside(folder, folder, suffixes):
-        ending = _SPLIT_AT_END.search(path.stem)
-        if ending:
-            found.append((split_name(ending[1]), path))
-    order = ("train", "validation", "test")
-    return sorted(found, key=lambda item: (order.index(item[0]), item[1].name))
-
-
-def published_rows(path: Path) -> Iterator[tuple[str, Any, str]]:
-    """Yield (where, row, reason) for each row of a JSON array, `{"data": [...]}`, JSONL, CSV or TSV.
-
-    The reason says why a row is no object; it is "" for those that are. Of a line of JSONL that cannot be
-    read there is no row. Raises UserError when the file as a whole cannot be read.
-    """
-    if path.suffix.lower() == ".jsonl":
-        for line, row in iterate_rows(path):
-            problem = isinstance(row, RowProblem)
-            yield f"{path.name}:{line}", None if problem else row, str(row) if problem else ""
-        return
-    value = read_json(path) if path.suffix.lower() == ".json" else read_table(path)
-    if isinstance(value, dict):
-        value = value.get("data")
-    if not isinstance(value, list):
-        raise UserError(f"{path}: expected a JSON array of rows")
-    for index, row in enumerate(value):
-        reason = "" if isinstance(row, dict) else f"a row is a JSON object, not {describe(row)}"
-        yield f"{path.name}: row {index}", row, reason
-
-
-def begins_with_key(path: Path, key: str) -> bool:
-    """Whether a JSON file names `key` within its first 4 KiB: a cheap look at which publication it is."""
-    try:
-        with open(path, "rb") as file:
-            return f'"{key}"'.encode() in file.read(4096)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def folder_of_images(root: Path, names: Iterable[str]) -> str:
-    """The first of these folders that exists under `root`, ready to stand before a file's name; else ""."""
-    return next((f"{name}/" for name in names if (root / name).is_dir()), "")
+    values = value if isinstance(value, list) else [value]
+    bare = [item.get("answer") if isinstance(item, dict) else item for item in values]
+    texts = [str(item).strip() for item in bare if type(item) in (str, int, float)]
+    return [text for text in texts if text]
 
 
 def answer_text(value: Any) -> tuple[Any, tuple[str, ...]]:

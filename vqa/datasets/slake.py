@@ -15,19 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.row_values import (
-    answer_text,
-    begins_with_key,
-    closed_fields,
-    folder_of_images,
-    input_folder,
-    published_rows,
-    split_files,
-    with_subfolders,
-)
+from vqa.datasets.layouts import ImageFinder, publication_folder, split_files
+from vqa.datasets.raw_json import begins_with_key
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import answer_text, closed_fields
 from vqa.datasets.slake_boxes import corners, mentioned, read_objects
 from vqa.errors import UserError
 from vqa.images import ImageProblem, image_size, resolve_inside
+from vqa.raw_forms import RowProblem
 
 LANGUAGES = ("en", "zh")
 _USED = ("img_name", "question", "answer")
@@ -39,12 +34,8 @@ def is_slake(folder: Path) -> bool:
 
 
 def find_input(given: Path | None) -> Path:
-    """The folder with `train.json` and `imgs/`: as given, or one folder below it."""
-    given = input_folder(given, "the folder of SLAKE, with train.json and imgs/")
-    for folder in with_subfolders(given):
-        if is_slake(folder):
-            return folder
-    raise UserError(f"--input {given}: not SLAKE: no train.json, validate.json or test.json with img_name")
+    """The folder with `train.json` and `imgs/`: as given, or one below it."""
+    return publication_folder(given, "SLAKE", "train.json with img_name, beside imgs/", is_slake)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
@@ -53,9 +44,10 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         raise UserError(f"--language {options.language}: SLAKE has {', '.join(LANGUAGES)}; or all")
     images = _Images(root)
     for split, path in split_files(root, (".json",)):
-        for index, (where, row, reason) in enumerate(published_rows(path)):
-            if reason:
-                yield RawRow(split, row, where, reason=reason)
+        for index, (place, row) in enumerate(file_rows(path)):
+            where = f"{path.name}: {place}"
+            if isinstance(row, RowProblem):
+                yield RawRow(split, row.raw, where, reason=str(row))
             elif options.language not in ("all", _language(row)):
                 yield RawRow(split, row, where, filtered="language")
             else:
@@ -67,12 +59,13 @@ def _to_record(split: str, index: int, row: dict[str, Any], where: str, images: 
     if not isinstance(name, str):
         return RawRow(split, row, where, reason="img_name: expected a path, such as xmlab1/source.jpg")
     answer, repairs = answer_text(row.get("answer"))
-    boxes, labels, whole = images.evidence(name, f"{question} ; {answer}")
+    image = images.find(name)
+    boxes, labels, whole = images.evidence(image, f"{question} ; {answer}")
     if not whole:
         repairs += ("entries of detection.json left out",)
     record = {
         "id": f"slake/{split}/{row.get('qid', f'{index:06d}')}",
-        "images": [images.path(name)],
+        "images": [image],
         "question": question,
         "answers": [answer],
         "boxes": boxes,
@@ -99,11 +92,8 @@ class _Images:
     def __init__(self, root: Path) -> None:
         self.root = root
         # An archive that was unpacked into a folder of its own name holds it twice.
-        self.folder = folder_of_images(root, ("imgs/imgs", "imgs", "images"))
+        self.find = ImageFinder(root, ("imgs", "imgs/imgs", "images", "")).find
         self._objects: dict[str, tuple[list[tuple[str, list[float]]], bool]] = {}
-
-    def path(self, name: str) -> str:
-        return self.folder + name
 
     def evidence(self, name: str, text: str) -> tuple[list[list[float]], list[str], bool]:
         """The boxes of the objects that `text` names, their labels, and whether detection.json was whole."""
@@ -118,8 +108,8 @@ class _Images:
 
     def _read(self, name: str) -> tuple[list[tuple[str, list[float]]], bool]:
         try:
-            image = resolve_inside(self.root, self.path(name))
-            detection = resolve_inside(self.root, str(Path(self.path(name)).parent / "detection.json"))
+            image = resolve_inside(self.root, name)
+            detection = resolve_inside(self.root, str(Path(name).parent / "detection.json"))
         except ImageProblem:
             return [], True  # the image's own check rejects the row
         objects, whole = read_objects(detection)

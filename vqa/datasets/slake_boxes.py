@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.raw_json import read_json
+from vqa.datasets.row_values import numbers
 from vqa.errors import UserError
 
 MAX_DETECTION_BYTES = 2**20
@@ -56,8 +57,9 @@ def read_objects(path: Path) -> tuple[Objects, bool]:
     for entry in entries:
         for label, boxes in entry.items() if isinstance(entry, dict) else [("", entry)]:
             for box in boxes if _is_list_of_lists(boxes) else [boxes]:
-                if label.strip() and _is_box(box):
-                    objects.append((label.strip(), box))
+                corner_and_size = numbers(box, 4)
+                if label.strip() and corner_and_size:
+                    objects.append((label.strip(), corner_and_size))
                 else:
                     whole = False
     return objects, whole
@@ -124,7 +126,3 @@ def _take(words: list[str], name: tuple[str, ...]) -> bool:
 
 def _is_list_of_lists(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, list) for item in value)
-
-
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and [type(number) in (int, float) for number in value] == [True] * 4

@@ -21,16 +21,19 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     IMAGE_SUFFIXES,
     SPLITS,
-    find_image,
+    ImageFinder,
+    files_inside,
     folders,
     hold_out,
     image_name,
     image_size,
-    input_folder,
+    parquet_files,
+    publication_folder,
     relative,
-    table_rows,
+    table_files,
 )
-from vqa.datasets.raw_json import files_inside, parse_json, read_lines
+from vqa.datasets.raw_json import parse_json, read_lines
+from vqa.datasets.raw_tables import file_rows
 from vqa.datasets.sroie_evidence import Line, parse_line, value_boxes
 from vqa.datasets.text_evidence import clipped, corners_box
 from vqa.errors import UserError
@@ -61,23 +64,17 @@ class _Receipt:
     boxes: Path | None = None
     entities: Path | None = None
     row: dict[str, Any] = field(default_factory=dict)
+    problem: RowProblem | None = None
 
 
 def find_input(given: Path | None) -> Path:
     """The folder as given, if there are entities in it."""
-    root = input_folder(given, "SROIE", EXPECTED)
-    if not any(
-        receipt.entities or receipt.row
-        for receipts in _receipts(root).values()
-        for receipt in receipts.values()
-    ):
-        raise UserError(f"--input {root}: not SROIE: no {EXPECTED}")
-    return root
+    return publication_folder(given, "SROIE", EXPECTED, _has_entities)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the entities of all receipts, those of the training data first, receipts by name."""
-    for published, receipts in sorted(_receipts(root).items(), reverse=True):
+    for published, receipts in sorted(_receipts(root, options).items(), reverse=True):
         names = sorted(receipts)
         held_out = hold_out(names, options.validation_images) if published == "train" else set()
         for name in names:
@@ -88,6 +85,9 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 def _entity_rows(
     root: Path, split: str, name: str, receipt: _Receipt, options: ConvertOptions
 ) -> Iterator[RawRow]:
+    if receipt.problem:
+        yield RawRow(split, receipt.problem.raw, receipt.where, reason=str(receipt.problem))
+        return
     where = receipt.where or (relative(root, receipt.entities) if receipt.entities else receipt.image)
     try:
         entities = _entities(name, receipt)
@@ -95,7 +95,7 @@ def _entity_rows(
     except UserError as error:
         yield RawRow(split, {"file": where}, where, reason=str(error))
         return
-    size = image_size(root, receipt.image, options.max_pixels)
+    size = image_size(options.image_root or root, receipt.image, options.max_pixels)
     for entity, value in entities.items():
         row = {"receipt": name, "entity": entity, "value": value}
         text = " ".join(value.split()) if isinstance(value, str) else ""
@@ -148,8 +148,33 @@ def _lines(receipt: _Receipt) -> tuple[list[Line], tuple[str, ...]]:
     return [line for line in parsed if line], (UNREADABLE_LINE,) if None in parsed else ()
 
 
-def _receipts(root: Path) -> dict[str, dict[str, _Receipt]]:
+def _has_entities(root: Path) -> bool:
+    receipts = (receipt for named in _receipts_in_folders(root).values() for receipt in named.values())
+    if parquet_files(root) or any(receipt.entities for receipt in receipts):
+        return True
+    rows = (row for _, path in table_files(root) for _, row in file_rows(path))
+    return any(not isinstance(row, RowProblem) and row.get("entities") is not None for row in rows)
+
+
+def _receipts(root: Path, options: ConvertOptions) -> dict[str, dict[str, _Receipt]]:
     """Split -> name -> receipt, whatever the layout."""
+    tables = parquet_files(root)
+    found = {} if tables else _receipts_in_folders(root)
+    for split, path in tables or table_files(root):
+        beside = relative(root, path.parent)
+        images = ImageFinder(root, (beside, f"{beside}/images", "images", split, ""))
+        for place, row in file_rows(path, options.image_dir):
+            where = f"{relative(root, path)}: {place}"
+            if isinstance(row, RowProblem):
+                found.setdefault(split, {})[where] = _Receipt("", where, problem=row)
+                continue
+            image = image_name(row, "image", "file_name", "key")
+            name = Path(image_name(row, "key", "file_name", "image") or place).stem
+            found.setdefault(split, {})[name] = _Receipt(images.find(image) if image else "", where, row=row)
+    return found
+
+
+def _receipts_in_folders(root: Path) -> dict[str, dict[str, _Receipt]]:
     found: dict[str, dict[str, _Receipt]] = {}
 
     def receipt(split: str, name: str) -> _Receipt:
@@ -170,13 +195,14 @@ def _receipts(root: Path) -> dict[str, dict[str, _Receipt]]:
                     receipt(split, path.stem).entities = path
                 else:
                     receipt(split, path.stem).boxes = path
-    for split, path, number, row in table_rows(root):
-        where, beside = f"{relative(root, path)}: row {number}", relative(root, path.parent)
-        name = None if isinstance(row, RowProblem) else image_name(row, "image", "file_name", "key")
-        if name is not None and row.get("entities") is not None:
-            image = find_image(root, name, [beside, f"{beside}/images", "images", split, ""])
-            found.setdefault(split, {})[f"{Path(name).stem}"] = _Receipt(image, where, row=row)
     return found
 
 
-SROIE = Converter("sroie", licence="CC-BY-4.0", find_input=find_input, rows=rows, can_hold_out=True)
+SROIE = Converter(
+    "sroie",
+    licence="CC-BY-4.0",
+    find_input=find_input,
+    rows=rows,
+    writes_images=parquet_files,
+    can_hold_out=True,
+)

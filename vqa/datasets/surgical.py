@@ -2,9 +2,10 @@
 
 Kvasir-VQA (SimulaMet-HOST/Kvasir-VQA, Gautam et al. 2024): 6,500 images, 58,849 questions. Schema from
 datasets.simula.no/kvasir-vqa, which tells how to save it: `metadata.csv` with source, question, answer,
-img_id and `images/IMG_ID.jpg`. One split, called train here. An answer is yes, no, a number, "none", a
-colour, a place, or several joined by ";". "Not relevant" says that the question does not apply to the
-image: such a question is not answerable, the published word stays in `meta.answer`.
+img_id and `images/IMG_ID.jpg`; the hub's copy is Parquet (`data/00029.parquet`), the image beside these. One
+split (`raw` on the hub), called train here. An answer is yes, no, a number, "none", a colour, a place, or
+several joined by ";". "Not relevant" says that the question does not apply to the image: such a question is
+not answerable, the published word stays in `meta.answer`.
 
 Kvasir-VQA-x1 (SimulaMet/Kvasir-VQA-x1, 2025): files named by split, JSON, JSONL or CSV, with {img_id,
 complexity, question, answer, original, question_class}; also the {messages, images} that its README writes.
@@ -16,21 +17,26 @@ a third part, `x1, y1, x2, y2`, counted from 1: it becomes the evidence box.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.raw_json import files_inside, parse_json, read_lines
-from vqa.datasets.row_values import (
-    answer_text,
-    folder_of_images,
-    input_folder,
-    published_rows,
+from vqa.datasets.layouts import (
+    ImageFinder,
+    files_inside,
+    natural_key,
+    parquet_files,
+    publication_folder,
+    relative,
     split_files,
-    with_subfolders,
 )
+from vqa.datasets.raw_json import parse_json, read_lines
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import answer_text
 from vqa.errors import UserError
+from vqa.raw_forms import RowProblem
 
 # Options as the paper lists them, for questions with one choice; "none" where the image has no polyp.
 KVASIR_CHOICES = {
@@ -45,39 +51,41 @@ STATES = [
     "Suction", "Looping", "Suturing", "Clipping", "Staple", "Ultrasound_Sensing",
 ]  # fmt: skip
 VALIDATION_SEQUENCES = (1, 5, 16)
+_SEQUENCE = re.compile(r"seq_?(\d+)", re.I)
 QA_FOLDERS = ("vqa/Classification", "vqa/Sentence", "vqla/label")
-FRAME_FOLDERS = ("left_frames", "left_fr", "images")
+FRAME_FOLDERS = ("left_frames", "left_fr", "images", "")
 _X1_FORMS = (".json", ".jsonl", ".csv")
 
 
 def find_kvasir(given: Path | None) -> Path:
-    """The folder with `metadata.csv`, or with the train and test files of x1."""
-    given = input_folder(given, "the folder of Kvasir-VQA, with metadata.csv and images/")
-    if not _kvasir_files(given):
-        raise UserError(f"--input {given}: not Kvasir-VQA: no metadata.csv, and no train or test file of x1")
-    return given
+    """The folder with `metadata.csv`, or with the train and test files of x1: as given, or one below it."""
+    expected = "metadata.csv and images/, or the train and test files of x1"
+    return publication_folder(given, "Kvasir-VQA", expected, _kvasir_files)
 
 
 def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of `metadata.csv`, then those of the x1 files."""
-    folder = folder_of_images(root, ("images", "imgs"))
+    images = ImageFinder(root, ("images", "imgs", ""))
+    count: Counter[str] = Counter()
     for split, path in _kvasir_files(root):
-        form = "" if path.name == "metadata.csv" else "x1/"
-        for index, (where, row, reason) in enumerate(published_rows(path)):
-            if reason:
-                yield RawRow(split, row, where, reason=reason)
+        for place, row in file_rows(path, options.image_dir):
+            where = f"{path.name}: {place}"
+            if isinstance(row, RowProblem):
+                yield RawRow(split, row.raw, where, reason=str(row))
                 continue
-            row = {name: value for name, value in row.items() if name != "image"}  # pixels, in some exports
-            yield _kvasir_record(split, f"kvasir_vqa/{form}{split}/{index:06d}", row, where, folder)
+            kind = f"kvasir_vqa/{'x1/' if row.keys() & _OF_X1 else ''}{split}"
+            yield _kvasir_record(split, f"{kind}/{count[kind]:06d}", row, where, images)
+            count[kind] += 1
 
 
 def _kvasir_files(root: Path) -> list[tuple[str, Path]]:
+    copies = parquet_files(root)
     tables = files_inside(root, root, (".csv",))
-    metadata = [("train", path) for path in tables if path.name == "metadata.csv"]
-    return metadata + split_files(root, _X1_FORMS)
+    metadata = [("train", path) for path in tables if path.name.lower() == "metadata.csv"]
+    return copies or metadata + split_files(root, _X1_FORMS)
 
 
-def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, folder: str) -> RawRow:
+def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, images: ImageFinder) -> RawRow:
     image, question, answer = row.get("img_id"), row.get("question"), row.get("answer")
     if "messages" in row:
         image, question, answer = _from_messages(row)
@@ -89,7 +97,7 @@ def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, folde
     meta = {key: _parsed(value) for key, value in row.items() if key in _KVASIR_META}
     record: dict[str, Any] = {
         "id": name,
-        "images": [f"{folder}{image.strip()}.jpg"],
+        "images": [_of_cell(row) or images.find(image.strip())],
         "question": question,
         "answers": [answer],
         "meta": {"img_id": image.strip(), **meta},
@@ -104,7 +112,14 @@ def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, folde
     return RawRow(split, row, where, record, repairs=repairs)
 
 
+_OF_X1 = {"complexity", "original", "question_class", "messages"}
 _KVASIR_META = ("source", "complexity", "original", "question_class")
+
+
+def _of_cell(row: dict[str, Any]) -> str:
+    """The file that the image in a Parquet cell was written to; exports as JSON only tell a path there."""
+    image = row.get("image")
+    return image if isinstance(image, str) else ""
 
 
 def _parsed(value: Any) -> Any:
@@ -124,40 +139,43 @@ def _from_messages(row: dict[str, Any]) -> tuple[str | None, str | None, str | N
     if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
         return None, None, None
     path = images[0] if isinstance(images, list) and images and isinstance(images[0], str) else ""
-    return Path(path).stem or None, texts[0].replace("<image>", "").strip(), texts[1]
+    return PureWindowsPath(path).stem or None, texts[0].replace("<image>", "").strip(), texts[1]
 
 
 def find_endovis(given: Path | None) -> Path:
-    """The folder with `seq_1`, `seq_2`, ...: as given, or one folder below it."""
-    given = input_folder(given, "the folder of EndoVis-18-VQA, with seq_1, seq_2, ...")
-    for folder in with_subfolders(given):
-        if any((path / name).is_dir() for _, path in _sequences(folder) for name in QA_FOLDERS):
-            return folder
-    raise UserError(f"--input {given}: not EndoVis-18-VQA: no seq_N/vqa/Classification or seq_N/vqa/Sentence")
+    """The folder with `seq_1`, `seq_2`, ...: as given, or one below it."""
+    expected = "seq_N/vqa/Classification or seq_N/vqa/Sentence"
+    return publication_folder(given, "EndoVis-18-VQA", expected, _question_folders)
 
 
 def endovis_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield every line of every question file, by sequence, kind of answer and frame."""
-    for number, sequence in _sequences(root):
+    for number, folder in _question_folders(root):
         split = "validation" if number in VALIDATION_SEQUENCES else "train"
-        frames = f"{sequence.name}/{folder_of_images(sequence, FRAME_FOLDERS)}"
-        for name in QA_FOLDERS:
-            folder = sequence / name
-            for path in files_inside(root, folder, (".txt",)) if folder.is_dir() else []:
-                frame = path.stem.split("_")[0]
-                for index, line in enumerate(read_lines(path)):
-                    if line.strip():
-                        where = f"{path.relative_to(root).as_posix()}:{index + 1}"
-                        kind = folder.name.casefold()
-                        meta = {"sequence": number, "frame": frame, "answer_form": kind}
-                        identity = f"endovis18_vqa/{sequence.name}/{kind}/{frame}/{index:02d}"
-                        image = f"{frames}{frame}.png"
-                        yield _endovis_record(split, identity, line, where, image, meta)
+        sequence, kind = folder.parent.parent, folder.name.casefold()
+        images = ImageFinder(root, [f"{sequence.name}/{name}" for name in FRAME_FOLDERS])
+        for path in files_inside(root, folder, (".txt",)):
+            frame = path.stem.split("_")[0]
+            try:
+                lines = read_lines(path)
+            except UserError as error:
+                yield RawRow(split, {"file": relative(root, path)}, relative(root, path), reason=str(error))
+                continue
+            for index, line in enumerate(lines):
+                if line.strip():
+                    where = f"{relative(root, path)}:{index + 1}"
+                    meta = {"sequence": number, "frame": frame, "answer_form": kind}
+                    identity = f"endovis18_vqa/{sequence.name}/{kind}/{frame}/{index:02d}"
+                    yield _endovis_record(split, identity, line, where, images.find(frame), meta)
 
 
-def _sequences(root: Path) -> list[tuple[int, Path]]:
-    found = [(re.fullmatch(r"seq_?(\d+)", path.name), path) for path in root.iterdir() if path.is_dir()]
-    return sorted((int(match[1]), path) for match, path in found if match)
+def _question_folders(root: Path) -> list[tuple[int, Path]]:
+    """(number of the sequence, folder of its question files), by number and kind of answer."""
+    found = []
+    for path in sorted(root.iterdir(), key=lambda path: natural_key(path.name)):
+        match = _SEQUENCE.fullmatch(path.name)
+        found += [(int(match[1]), path / name) for name in QA_FOLDERS if match and (path / name).is_dir()]
+    return found
 
 
 def _endovis_record(
@@ -182,5 +200,11 @@ def _endovis_record(
     return RawRow(split, line, where, record)
 
 
-KVASIR_VQA = Converter("kvasir_vqa", licence="CC-BY-NC-4.0", find_input=find_kvasir, rows=kvasir_rows)
+KVASIR_VQA = Converter(
+    "kvasir_vqa",
+    licence="CC-BY-NC-4.0",
+    find_input=find_kvasir,
+    rows=kvasir_rows,
+    writes_images=parquet_files,
+)
 ENDOVIS18_VQA = Converter("endovis18_vqa", licence=None, find_input=find_endovis, rows=endovis_rows)

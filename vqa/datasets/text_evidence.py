@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqa.datasets.row_values import numbers
+
 Box = list[float]
 # A text that stands in more places than this ("1", "the") points nowhere.
 MAX_PLACES = 6
@@ -84,11 +86,10 @@ def corners_box(value: Any) -> Box | None:
 
     None where `value` is neither, or has no area.
     """
-    if not isinstance(value, list) or len(value) not in (4, 8):
+    corners = numbers(value, 4, 8)
+    if corners is None:
         return None
-    if any(type(number) not in (int, float) for number in value):
-        return None
-    xs, ys = value[0::2], value[1::2]
+    xs, ys = corners[0::2], corners[1::2]
     box = [min(xs), min(ys), max(xs), max(ys)]
     return box if box[0] < box[2] and box[1] < box[3] else None
 

@@ -1,8 +1,8 @@
 """TextVQA 0.5.1: 45,336 questions about the text in 28,408 photographs, ten answers each.
 
 Schema: `TextVQA_0.5.1_{train,val,test}.json` of textvqa.org, `{"data": [{question_id, question, image_id,
-image_width, image_height, image_classes, question_tokens, answers, set_name, ...}]}`, or these rows exported
-from the Parquet of `lmms-lab/textvqa`; and `TextVQA_Rosetta_OCR_v0.2_{split}.json`, `{"data": [{image_id,
+image_width, image_height, image_classes, question_tokens, answers, set_name, ...}]}`, or the Parquet of
+`lmms-lab/textvqa`, or its rows exported; and `TextVQA_Rosetta_OCR_v0.2_{split}.json`, `{"data": [{image_id,
 ocr_tokens, ocr_info: [{word, bounding_box: {top_left_x, top_left_y, width, height, rotation, ...}}]}]}` with
 boxes in fractions of the image. Images are `train_images/IMAGE_ID.jpg`, those of val among them, and
 `test_images/IMAGE_ID.jpg`.
@@ -22,16 +22,19 @@ from typing import Any
 from vqa.answers import is_abstention
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
-    SPLIT_ORDER,
     SPLITS,
+    ImageFinder,
+    SplitFile,
     find_files,
-    find_image,
     image_name,
     image_size,
-    input_folder,
-    question_rows,
+    in_split_order,
+    parquet_files,
+    publication_folder,
     relative,
 )
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import number, texts_of
 from vqa.datasets.text_evidence import Box, PageText, Word, clipped
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
@@ -46,30 +49,30 @@ _IMAGE_FOLDERS = ("train_images", "test_images", "images", "train_val_images/tra
 
 def find_input(given: Path | None) -> Path:
     """The folder as given, if there are question files in it."""
-    root = input_folder(given, "TextVQA", EXPECTED)
-    if not _newest(root, _QUESTIONS):
-        raise UserError(f"--input {root}: not TextVQA: no {EXPECTED}")
-    return root
+    return publication_folder(given, "TextVQA", EXPECTED, _question_files)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of train, validation and test, as published."""
-    ocr_files = _newest(root, _OCR)
+    ocr_files = dict(_newest(root, _OCR))
 
     @lru_cache(maxsize=64)
     def size(image: str) -> tuple[int, int] | None:
-        return image_size(root, image, options.max_pixels)
+        return image_size(options.image_root or root, image, options.max_pixels)
 
-    for split, path in _newest(root, _QUESTIONS).items():
+    for split, path in _question_files(root):
         ocr = read_ocr(ocr_files[split]) if split in ocr_files else {}
         beside = relative(root, path.parent)
-        inside = [*_IMAGE_FOLDERS, *(f"{beside}/{name}" for name in _IMAGE_FOLDERS)]
-        for number, row in question_rows(path):
-            where = f"{relative(root, path)}: row {number}"
+        images = ImageFinder(root, [*_IMAGE_FOLDERS, *(f"{beside}/{name}" for name in _IMAGE_FOLDERS)])
+        for place, row in file_rows(path, options.image_dir):
+            where = f"{relative(root, path)}: {place}"
             if isinstance(row, RowProblem):
                 yield RawRow(split, row.raw, where, reason=str(row))
                 continue
-            name = image_name(row, "image_id", "image")
+            # Parquet has the image beside its id.
+            name = image_name(
+                row, *(("image", "image_id") if path.suffix == ".parquet" else ("image_id", "image"))
+            )
             verdict = vote(row.get("answers"))
             if name is None:
                 yield RawRow(split, row, where, reason="image_id: missing")
@@ -77,19 +80,19 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
                 withheld = " (those of the test split are withheld)" if split == "test" else ""
                 yield RawRow(split, row, where, reason=f"answers: none is given{withheld}")
             else:
-                image = find_image(root, name, inside)
+                image = images.find(name)
                 yield RawRow(
                     split,
                     row,
                     where,
                     {
-                        "id": f"textvqa/{split}/{row.get('question_id', f'row-{number}')}",
+                        "id": f"textvqa/{split}/{row.get('question_id', place.replace(' ', '-'))}",
                         "images": [image],
                         "question": row.get("question"),
                         "answers": verdict,
                         "answerable": bool(verdict),
                         "question_type": "extractive",
-                        "boxes": pixel_boxes(ocr.get(name, []), verdict, partial(size, image)),
+                        "boxes": pixel_boxes(ocr.get(row.get("image_id"), []), verdict, partial(size, image)),
                         "meta": {k: v for k, v in row.items() if k not in ("question", "image")},
                     },
                 )
@@ -102,7 +105,7 @@ def vote(answers: Any) -> list[str] | None:
     """
     if not isinstance(answers, list):
         return None
-    texts = [text.strip() for text in answers if isinstance(text, str) and text.strip()]
+    texts = texts_of(answers)
     spoken = [text for text in texts if not is_abstention(text) and text.casefold() != REMARK]
     if 2 * sum(map(is_abstention, texts)) > len(texts):
         return []
@@ -121,16 +124,16 @@ def read_ocr(path: Path) -> dict[str, list[tuple[str, Box]]]:
     Words that are turned are left out: their four numbers describe no upright box.
     """
     words: dict[str, list[tuple[str, Box]]] = {}
-    for number, row in question_rows(path):
+    for place, row in file_rows(path):
         if isinstance(row, RowProblem) or not isinstance(row.get("image_id"), str):
-            raise UserError(f"{path}: row {number}: expected an object with an image_id")
+            raise UserError(f"{path}: {place}: expected an object with an image_id")
         found = words[row["image_id"]] = []
         for item in row.get("ocr_info") or []:
             box = item.get("bounding_box") if isinstance(item, dict) else None
             if not isinstance(box, dict) or box.get("rotation") or not isinstance(item.get("word"), str):
                 continue
-            edges = [box.get(name) for name in ("top_left_x", "top_left_y", "width", "height")]
-            if all(type(value) in (int, float) for value in edges):
+            edges = [number(box.get(name)) for name in ("top_left_x", "top_left_y", "width", "height")]
+            if None not in edges:
                 x, y, width, height = edges
                 found.append((item["word"], [x, y, x + width, y + height]))
     return words
@@ -143,7 +146,7 @@ def pixel_boxes(
 
     Rosetta's words have no lines, so that each is a box of its own.
     """
-    page = PageText(Word(text, box, number) for number, (text, box) in enumerate(words))
+    page = PageText(Word(text, box, index) for index, (text, box) in enumerate(words))
     fractions = page.boxes_of(answers)
     image_size = size() if fractions else None
     if image_size is None:
@@ -152,16 +155,22 @@ def pixel_boxes(
     return [box for box in (clipped(box, image_size) for box in pixels) if box]
 
 
-def _newest(root: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
+def _question_files(root: Path) -> list[SplitFile]:
+    return parquet_files(root) or _newest(root, _QUESTIONS)
+
+
+def _newest(root: Path, pattern: re.Pattern[str]) -> list[SplitFile]:
     """A file for each split, of the highest version, then nearest to the root."""
     chosen: dict[str, Path] = {}
     for path, match in sorted(find_files(root, pattern), key=lambda item: _version(item[1]), reverse=True):
         chosen.setdefault(SPLITS[match[2].lower()], path)
-    return {split: chosen[split] for split in SPLIT_ORDER if split in chosen}
+    return in_split_order(chosen.items())
 
 
 def _version(match: re.Match[str]) -> list[int]:
     return [int(part) for part in (match["version"] or "").split(".") if part]
 
 
-TEXTVQA = Converter("textvqa", licence="CC-BY-4.0", find_input=find_input, rows=rows)
+TEXTVQA = Converter(
+    "textvqa", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=parquet_files
+)

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.generic import natural_key
-from vqa.datasets.raw_json import files_inside, read_lines
+from vqa.datasets.layouts import IMAGE_SUFFIXES, files_inside, natural_key, publication_folder
+from vqa.datasets.raw_json import read_lines
 from vqa.errors import UserError
 from vqa.images import ImageProblem, boxes_to_text_coordinates, image_size, resolve_inside
 
@@ -33,13 +33,17 @@ _COORDINATE = re.compile(r"\s*-?\d+(\.\d+)?\s*")
 
 
 def find_input(given: Path | None) -> Path:
-    """The folder with `labels` and `train_images`: as given, or its `vietnamese`. Raises UserError."""
-    if given is None:
-        raise UserError("--input: give the folder of VinText (vietnamese/)")
-    for folder in (given, given / "vietnamese"):
-        if any((folder / name).is_dir() for name in _LABEL_FOLDERS) and _image_folders(folder):
-            return folder
-    raise UserError(f"--input {given}: not VinText: no labels/ with train_images/ beside it")
+    """The folder with `labels` and `train_images`: as given, or one below it such as `vietnamese`."""
+    return publication_folder(
+        given,
+        "VinText",
+        "labels/ with train_images/ beside it",
+        lambda f: _label_folder(f) and _image_folders(f),
+    )
+
+
+def _label_folder(root: Path) -> str:
+    return next((name for name in _LABEL_FOLDERS if (root / name).is_dir()), "")
 
 
 def _image_folders(root: Path) -> list[tuple[str, str]]:
@@ -50,10 +54,10 @@ def _image_folders(root: Path) -> list[tuple[str, str]]:
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield one row per marked region, image by image; and one per image or label file without the other."""
-    labels = next(name for name in _LABEL_FOLDERS if (root / name).is_dir())
+    labels = _label_folder(root)
     images = {}
     for split, folder in _image_folders(root):
-        for path in files_inside(root, root / folder, (".jpg", ".jpeg", ".png")):
+        for path in files_inside(root, root / folder, IMAGE_SUFFIXES):
             number = re.search(r"\d+", path.name)
             images.setdefault(int(number[0]) if number else path.name, (split, f"{folder}/{path.name}"))
     files = {}

@@ -15,35 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.generic import ImageFinder, split_of
-from vqa.datasets.raw_json import files_inside, read_json
+from vqa.datasets.layouts import ImageFinder, folders, publication_folder, relative, split_files
+from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
 
 PLACEHOLDER = "your answer"
-_SPLITS = ("train", "validation", "test")
 
 
 def find_input(given: Path | None) -> Path:
-    """The folder with `train.json` and the images: as given, or its `data`. Raises UserError."""
-    if given is None:
-        raise UserError("--input: give the folder of ViOCRVQA (train.json, dev.json and the images)")
-    for folder in (given, given / "data", given / "data" / "data"):
-        if folder.is_dir() and _annotation_files(folder):
-            return folder
-    raise UserError(f"--input {given}: not ViOCRVQA: no train.json, dev.json or test.json in it")
-
-
-def _annotation_files(folder: Path) -> list[tuple[str, Path]]:
-    found = [(split_of(path.stem), path) for path in files_inside(folder, folder, (".json",))]
-    return sorted((item for item in found if item[0] in _SPLITS), key=lambda item: _SPLITS.index(item[0]))
+    """The folder with `train.json` and the images: as given, or one below it such as `data`."""
+    return publication_folder(given, "ViOCRVQA", "train.json, dev.json or test.json", split_files)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield one row per annotation, in the order of the files."""
-    folders = sorted(path.relative_to(root).as_posix() for path in root.glob("*") if path.is_dir())
-    nested = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*") if path.is_dir())
-    finder = ImageFinder(root, [*(folders or ["images"]), "", *nested])
-    for split, path in _annotation_files(root):
+    finder = ImageFinder(root, (relative(root, folder) for folder, _ in folders(root, depth=2)))
+    for split, path in split_files(root):
         names, annotations = _parts(read_json(path), path)
         for index, row in enumerate(annotations):
             where = f"{path.name}: annotation {index}"

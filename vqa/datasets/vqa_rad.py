@@ -7,7 +7,7 @@ question_rephrase, question_relation, question_frame, question_type, answer, ans
 
 The derived forms are read as well: `trainset.json` and `testset.json` of MEVF and PubMedCLIP with the same
 fields, `train.json` and `test.json` with {image, question, answer} as saved from the HuggingFace copy
-(flaviagiammarino/vqa-rad), and LLaVA-Med's with `conversations`.
+(flaviagiammarino/vqa-rad), its Parquet files with these columns, and LLaVA-Med's with `conversations`.
 
 A training row whose `qid_linked_id` a test row has is a paraphrase of a test question: it is rejected.
 """
@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.raw_json import files_inside
-from vqa.datasets.row_values import (
-    answer_text,
-    begins_with_key,
-    closed_fields,
-    folder_of_images,
-    input_folder,
-    published_rows,
+from vqa.datasets.layouts import (
+    ImageFinder,
+    files_inside,
+    image_name,
+    parquet_files,
+    publication_folder,
     split_files,
-    with_subfolders,
 )
-from vqa.errors import UserError
+from vqa.datasets.raw_json import begins_with_key
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import answer_text, closed_fields
+from vqa.raw_forms import RowProblem
 
 LEAKS = "qid_linked_id: a paraphrase of this question is in the test split"
 QUESTION_TYPES = (
@@ -52,35 +52,34 @@ def annotation_files(folder: Path) -> list[tuple[str, Path]]:
 
 def find_input(given: Path | None) -> Path:
     """The folder with the public JSON, or with a derived train and test file: as given or one below it."""
-    given = input_folder(given, "the folder of VQA-RAD, with 'VQA_RAD Dataset Public.json'")
-    for folder in with_subfolders(given):
-        if annotation_files(folder):
-            return folder
-    raise UserError(
-        f"--input {given}: not VQA-RAD: no 'VQA_RAD Dataset Public.json', trainset.json or train.json"
+    expected = "'VQA_RAD Dataset Public.json', trainset.json or train.json"
+    return publication_folder(
+        given, "VQA-RAD", expected, lambda folder: annotation_files(folder) or parquet_files(folder)
     )
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the public file, or of the derived training and test files, in their order."""
     found = []
-    for split, path in annotation_files(root):
-        for index, (where, row, reason) in enumerate(published_rows(path)):
-            found.append((split or _split(row), index, where, row, reason))
-    tested = {_linked(row) for split, _, _, row, _ in found if split == "test"} - {""}
-    folder = folder_of_images(root, IMAGE_FOLDERS)
-    for split, index, where, row, reason in found:
-        if reason:
-            yield RawRow(split, row, where, reason=reason)
+    for split, path in parquet_files(root) or annotation_files(root):
+        for index, (place, row) in enumerate(file_rows(path, options.image_dir)):
+            found.append((split or _split(row), index, f"{path.name}: {place}", row))
+    tested = {_linked(row) for split, _, _, row in found if split == "test"} - {""}
+    images = ImageFinder(root, (*IMAGE_FOLDERS, ""))
+    for split, index, where, row in found:
+        if isinstance(row, RowProblem):
+            yield RawRow(split, row.raw, where, reason=str(row))
         elif split != "test" and _linked(row) in tested:
             yield RawRow(split, row, where, reason=LEAKS)
         else:
-            yield from _to_records(split, index, row, where, folder)
+            yield from _to_records(split, index, row, where, images)
 
 
-def _to_records(split: str, index: int, row: dict[str, Any], where: str, folder: str) -> Iterator[RawRow]:
-    image = row.get("image_name", row.get("image"))
-    if not isinstance(image, str):
+def _to_records(
+    split: str, index: int, row: dict[str, Any], where: str, images: ImageFinder
+) -> Iterator[RawRow]:
+    image = image_name(row, "image_name", "image")
+    if image is None:
         yield RawRow(split, row, where, reason="image_name: expected the name of an image file")
         return
     name = row.get("qid", f"{index:06d}") if "phrase_type" in row else f"{index:06d}"
@@ -92,7 +91,7 @@ def _to_records(split: str, index: int, row: dict[str, Any], where: str, folder:
         answer, mended = answer_text(answer)
         record = {
             "id": f"vqa_rad/{split}/{name}" + (f"-{number}" if len(turns) > 1 else ""),
-            "images": [image if image.startswith(folder) else folder + image],
+            "images": [images.find(image)],
             "question": question.strip() if isinstance(question, str) else question,
             "answers": [answer],
             "meta": meta,
@@ -148,4 +147,6 @@ def _known_type(name: str) -> str:
     return close[0] if close else name.upper()
 
 
-VQA_RAD = Converter("vqa_rad", licence="CC0-1.0", find_input=find_input, rows=rows)
+VQA_RAD = Converter(
+    "vqa_rad", licence="CC0-1.0", find_input=find_input, rows=rows, writes_images=parquet_files
+)

@@ -20,46 +20,49 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.raw_json import files_inside, read_json
-from vqa.datasets.row_values import folder_of_images, input_folder, published_rows, split_files, split_name
+from vqa.datasets.layouts import (
+    ImageFinder,
+    find_files,
+    image_name,
+    in_split_order,
+    publication_folder,
+    split_files,
+    split_of,
+)
+from vqa.datasets.raw_json import read_json
+from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import texts_of
 from vqa.errors import UserError
+from vqa.raw_forms import RowProblem
 
 _SUBFOLDERS = ("", "annotations", "questions")
 _SUBTYPE = re.compile(r"(?P<split>train|val|test)(?:-dev)?(?P<year>20\d\d)")
+_QUESTIONS = re.compile(r".+_questions\.json", re.I)
+_KIND = re.compile(r"(?:OpenEnded|MultipleChoice)_")
 _NO_ANSWERS = "answers: the publication holds none for this question"
 
 
 def question_files(root: Path) -> list[tuple[str, Path]]:
-    """(split, file) of the question files and combined files, by split and name."""
-    found = []
-    for name in _SUBFOLDERS:
-        folder = root / name
-        if not folder.is_dir():
-            continue
-        paired = [path for path in files_inside(root, folder, (".json",)) if path.stem.endswith("_questions")]
-        for path in paired:
-            subtype = _SUBTYPE.search(path.stem)
-            found.append((split_name(subtype["split"]) if subtype else "train", path))
-        if not paired:
-            found += split_files(folder, (".json", ".jsonl"))
-    return found
+    """(split, file) of the question files, wherever their archives were unpacked; else of combined files."""
+    paired = [(split_of(path.stem, "train"), path) for path, _ in find_files(root, _QUESTIONS)]
+    combined = (item for name in _SUBFOLDERS if (root / name).is_dir() for item in split_files(root / name))
+    return in_split_order(paired) or list(combined)
 
 
 def find_input(given: Path | None) -> Path:
-    """The folder with the question files, directly or in `annotations/` or `questions/`."""
-    given = input_folder(given, "the folder with *_questions.json and *_annotations.json")
-    if not question_files(given):
-        raise UserError(f"--input {given}: no *_questions.json, and no train.json, val.json or test.json")
-    return given
+    """The folder with the question files, directly or below it."""
+    expected = "*_questions.json and *_annotations.json, or train.json, val.json or test.json"
+    return publication_folder(given, "VQA v2", expected, question_files)
 
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield every question of every file, with its annotation where there is one."""
     for split, path in question_files(root):
         if not path.stem.endswith("_questions"):
-            for index, (where, row, reason) in enumerate(published_rows(path)):
-                if reason:
-                    yield RawRow(split, row, where, reason=reason)
+            for index, (place, row) in enumerate(file_rows(path)):
+                where = f"{path.name}: {place}"
+                if isinstance(row, RowProblem):
+                    yield RawRow(split, row.raw, where, reason=str(row))
                 else:
                     yield _to_record(split, index, row, where, root, "")
             continue
@@ -82,11 +85,9 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 
 
 def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
-    """Question id -> annotation, of the file beside the questions' (or in `annotations/`); empty without."""
-    name = questions.name.replace("OpenEnded_", "").replace("_questions", "_annotations")
-    folders = [folder for folder in (questions.parent, root / "annotations") if folder.is_dir()]
-    here = [path for folder in folders for path in files_inside(root, folder, (".json",))]
-    found = [path for path in here if path.name == name and path != questions]
+    """Question id -> annotation, of the file that belongs to the questions'; empty without one."""
+    name = _KIND.sub("", questions.name.replace("_questions", "_annotations"))
+    found = [path for path, _ in find_files(root, re.compile(re.escape(name), re.I)) if path != questions]
     if not found:
         return {}
     value = read_json(found[0])
@@ -100,9 +101,7 @@ def _to_record(split: str, index: int, row: dict[str, Any], where: str, root: Pa
     image = _image(row, root, coco)
     if image is None:
         return RawRow(split, row, where, reason="image_id: expected COCO's number, or image: a path")
-    given = row.get("answers", row.get("answer"))
-    texts = [_text(item) for item in given] if isinstance(given, list) else [_text(given)]
-    said = [text for text in texts if text]
+    said = texts_of(row.get("answers", row.get("answer")))
     if not said:
         return RawRow(split, row, where, reason=_NO_ANSWERS)
     agreed = row.get("multiple_choice_answer")
@@ -121,21 +120,18 @@ def _to_record(split: str, index: int, row: dict[str, Any], where: str, root: Pa
     return RawRow(split, row, where, record)
 
 
-def _text(item: Any) -> str:
-    """An annotator's answer: a text, or an object with one."""
-    value = item.get("answer") if isinstance(item, dict) else item
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _image(row: dict[str, Any], root: Path, coco: str) -> str | None:
-    path, number = row.get("image"), row.get("image_id")
-    if isinstance(path, str):
-        return path if (root / path).is_file() else folder_of_images(root, ("images",)) + path
+    """The image that a row names by its path or by COCO's number, in `coco`, the part that it belongs to."""
+    path = image_name(row, "image")
+    if path is not None:
+        return ImageFinder(root, ("", "images")).find(path)
+    number = row.get("image_id")
     if type(number) is not int or number < 0:
         return None
     name = f"COCO_{coco}_{number:012d}.jpg" if coco else f"{number:012d}.jpg"
-    folders = (f"images/{coco}", f"{coco}/{coco}", coco, "images") if coco else ("images",)
-    return folder_of_images(root, folders) + name
+    folders = (coco, f"images/{coco}", f"{coco}/{coco}", "images", "") if coco else ("images", "")
+    # COCO's releases since 2017 leave the part out of the name.
+    return ImageFinder(root, folders).find(name, f"{number:012d}.jpg")
 
 
 VQAV2 = Converter("vqav2", licence="CC-BY-4.0 (questions and answers)", find_input=find_input, rows=rows)
