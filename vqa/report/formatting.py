@@ -38,6 +38,11 @@ def number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def coordinate(value: float) -> str:
+    """A coordinate in pixels to a tenth, without needless zeros."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def p_value(value: float | None) -> str:
     """A p-value with three decimals, "<0.001" below them."""
     if value is None:

@@ -27,11 +27,10 @@ SIDES = (
     80,
     56,
 )  # longest side of a thumbnail in pixels, the largest that there is room for
-PICTURE_BYTES = 14_000_000  # of all thumbnails of a page together
-TEXT_BYTES = 10_000_000  # of all cards of a page together
-_CARD_BYTES, _BOX_BYTES = 1100, 110  # of a card without its texts, of a box; rounded up
+PICTURE_BYTES = 12_000_000  # of all thumbnails of a page together
+TEXT_BYTES = 16_000_000  # of all cards of a page together
+_CARD_BYTES, _BOX_BYTES, _PICTURE_BYTES = 800, 100, 200  # of a card without its texts, of a box...; at most
 _BYTES_PER_PIXEL = 0.2  # of a thumbnail: a guess to start with
-_TEXTS = ("id", "question", "pred", "raw", "caption", "qtype", "source")
 
 Prediction = dict[str, Any]
 
@@ -86,12 +85,20 @@ class Album:
         """Those that have a picture."""
         return [thumbnail for thumbnail in self.thumbnails.values() if thumbnail.uri]
 
+    def open(self, path: str) -> Image.Image:
+        """An image as RGB. An absolute path is what a run on this machine wrote; others stay in their root.
+
+        Raises:
+            ImageProblem: it cannot be read, or its path leaves the root.
+        """
+        if "\0" in path:
+            raise ImageProblem("holds a NUL character")
+        return open_image(path if Path(path).is_absolute() else resolve_inside(self.root, path))
+
     def _make(self, path: str, key: str) -> Thumbnail:
         try:
-            # An absolute path is what a run on this machine wrote; a relative one may not leave its root.
-            file = Path(path) if Path(path).is_absolute() else resolve_inside(self.root, path)
-            image = open_image(file)
-        except (ImageProblem, ValueError) as problem:  # ValueError: a NUL in an absolute path
+            image = self.open(path)
+        except ImageProblem as problem:
             return Thumbnail(key, 4, 3, None, str(problem))
         width, height = image.size
         share = self.budget / self.left
@@ -124,14 +131,14 @@ def in_turns(rows: Sequence[Prediction], limit: int, group: Callable[[Prediction
 
 
 def card_bytes(row: Prediction) -> int:
-    """About how long a record's card is, pictures aside; never less than it is."""
-    texts = (
-        [row[name] for name in _TEXTS] + row["answers"][:ANSWERS_PER_CARD] + row["reasoning"][:STEPS_PER_CARD]
-    )
-    # Twice for what also stands in an attribute (id, qtype).
-    length = sum(len(str(escape(shown(text))).encode("utf-8")) for text in texts if text)
+    """About how long a record's card is in bytes, pictures aside; hardly ever less than it is."""
+    twice = [row["id"], row["qtype"]]  # they stand in attributes too
+    texts = twice + twice + row["answers"][:ANSWERS_PER_CARD] + row["reasoning"][:STEPS_PER_CARD]
+    texts += [row["question"], row["pred"], row["caption"] or "", "" if row["valid_format"] else row["raw"]]
+    length = sum(len(str(escape(shown(text))).encode("utf-8")) for text in texts)
     boxes = len(row["gt_boxes"][:BOXES_PER_CARD]) + len(row["boxes"][:BOXES_PER_CARD])
-    return _CARD_BYTES + 2 * length + _BOX_BYTES * boxes
+    pictures = len(row["images"][:IMAGES_PER_CARD])
+    return _CARD_BYTES + length + _BOX_BYTES * boxes + _PICTURE_BYTES * pictures
 
 
 def within_bytes(

@@ -4,10 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from vqa.images import ImageProblem
 from vqa.metrics.counterfactual import flips
 from vqa.report.gallery import Album, Thumbnail, in_turns
 
 MAX_TRIPLES = 60
+COMPARED_SIDE = 512  # images are compared at about this size
+VISIBLE = 12  # of 255: smaller differences are those of a codec
+JOINED = 8  # pixels at that size: changes this near are one region
 # What a triple shows, the most worrying first.
 VERDICTS = {
     (False, True): "right without its evidence, wrong without something else",
@@ -85,10 +93,36 @@ def build_triples(
         ):
             if flipped is not None:
                 masked = counterfactual[kind][row["id"]]
-                removed = row["gt_boxes"] if kind == "roi" else []
+                removed = row["gt_boxes"] if kind == "roi" else _changed(album, row, masked)
                 views.append(View(heading, masked, album.of(masked), not flipped, removed))
         triples.append(Triple(row, verdict, views))
     return triples
+
+
+def changed_regions(original: Image.Image, masked: Image.Image) -> list[list[int]]:
+    """Boxes [x0, y0, x1, y1], pixels, around what differs between two images of one size; neighbours joined.
+
+    A region whose filling looks as it did before has no box; images of two sizes have none at all.
+    """
+    if original.size != masked.size:
+        return []
+    factor = max(1, max(original.size) // COMPARED_SIDE)
+    before, after = (np.asarray(image.reduce(factor), dtype=np.int16) for image in (original, masked))
+    differs = np.abs(before - after).max(axis=-1) > VISIBLE
+    joined = ndimage.binary_closing(np.pad(differs, JOINED), iterations=JOINED)
+    found = ndimage.find_objects(ndimage.label(joined)[0])
+    boxes = [(x.start, y.start, x.stop, y.stop) for y, x in found]
+    return [[(value - JOINED) * factor for value in box] for box in boxes]
+
+
+def _changed(album: Album, row: Prediction, masked: Prediction) -> list[list[int]]:
+    """The regions removed from the first image, which predictions do not name: where the pixels differ."""
+    if not row["images"] or not masked["images"]:
+        return []
+    try:
+        return changed_regions(album.open(row["images"][0]), album.open(masked["images"][0]))
+    except ImageProblem:
+        return []
 
 
 def _flipped(row: Prediction, masked: Prediction | None) -> bool | None:

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from vqa.report.formatting import number, p_value, percent, points, shown
+from vqa.report.formatting import coordinate, number, p_value, percent, points, shown
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,6 +28,7 @@ def render(template: str, **values: Any) -> str:
         "points": points,
         "number": number,
         "p_value": p_value,
+        "coordinate": coordinate,
     }
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
