@@ -182,7 +182,7 @@ def compare(name: str, ours: Scorer, theirs: Scorer, pairs: Sequence[Pair]) -> d
     example = ""
     if differ:
         pair, a, b = differ[0]
-        example = f"{pair.prediction.strip()!r} for {pair.answer!r}: {_shown(a)}, {_shown(b)}"
+        example = f"{pair.prediction!r} for {pair.answer!r}: {_shown(a)}, {_shown(b)}"
     return {
         "metric": name,
         "seconds_ours": middle - start,
