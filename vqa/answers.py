@@ -11,39 +11,29 @@ from dataclasses import dataclass, field
 
 UNANSWERABLE = "unanswerable"
 
-# Whole answers, compared after `_normalize`; "unknown" or "none" are not among them: they answer questions.
-ABSTENTIONS = frozenset(
-    {
-        "",
-        UNANSWERABLE,
-        "not answerable",
-        "n/a",
-        "no answer",
-        "cannot answer",
-        "can't answer",
-        "cannot be answered",
-        "can't be answered",
-        "cannot be determined",
-        "can't be determined",
-        "cannot determine",
-        "cannot tell",
-        "can't tell",
-        "i don't know",
-        "insufficient information",
-        "not enough information",
-        "not in the image",
-        "not in image",
-        "not in the document",
-        "not shown in the image",
-        "not visible in the image",
-        "không thể trả lời",
-        "không trả lời được",
-        "không có câu trả lời",
-        "không xác định được",
-        "không có trong ảnh",
-    }
+# What counts as abstaining: whole answers, one or several a line, compared after `_normalize`, bare or inside a
+# sentence ("This question is not answerable from the image"). "Unknown" or "none" answer questions.
+_PHRASES = """
+unanswerable; not answerable; n/a; no answer; there is no answer
+cannot answer; can't answer; unable to answer; cannot be answered; can't be answered
+cannot be determined; can't be determined; cannot determine; can't determine
+unable to determine; impossible to determine; cannot tell; can't tell; don't know; do not know
+insufficient information; not enough information
+not in the image; not in image; not in the picture; not in the document
+not shown in the image; not visible in the image; not present in the image; not mentioned in the document
+không thể trả lời; không trả lời được; không có câu trả lời; không xác định được; không có trong ảnh
+"""
+ABSTENTIONS = frozenset({"", *(phrase.strip() for phrase in re.split("[;\n]", _PHRASES))})
+_OPENING = re.compile(
+    r"(?:(?:the|this|that) (?:question|answer|information)|it|this|that)(?: is| are)? |i am |i'm |i "
+)
+_CLOSING = re.compile(
+    r"(?: the (?:answer|question))?"
+    r"(?: (?:from|in|by|based on|given) (?:the|this|that) (?:given |provided )?"
+    r"(?:image|picture|photo|scan|page|document|context|information))?$"
 )
 
+MAX_ABSTENTION = 200  # characters; what is longer says more than that
 MAX_BOXES = 32
 MAX_COORDINATE = 99_999  # beyond any image that is read; keeps later arithmetic in the range of floats
 STRUCTURED_KEYS = ("caption", "reasoning", "boxes", "answer")
@@ -73,12 +63,18 @@ class ParsedAnswer:
 
 def is_abstention(text: str) -> bool:
     """Whether an answer, as a whole, says that the question cannot be answered from the image."""
-    return _normalize(text) in ABSTENTIONS
+    text = _normalize(text)
+    if text in ABSTENTIONS or len(text) > MAX_ABSTENTION:
+        return text in ABSTENTIONS
+    opened = _OPENING.sub("", text, count=1) if _OPENING.match(text) else text
+    return any(
+        core and core in ABSTENTIONS for core in (opened, _CLOSING.sub("", text), _CLOSING.sub("", opened))
+    )
 
 
 def _normalize(text: str) -> str:
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").casefold()
-    return " ".join(text.split()).strip(" .!?,;:\"'")
+    return " ".join(text.split()).strip(" .!?,;:\"'()[]*`")
 
 
 def write_structured(answer: StructuredAnswer) -> str:

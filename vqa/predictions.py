@@ -11,6 +11,7 @@ from vqa.questions import QUESTION_TYPES
 from vqa.raw_forms import RowProblem, describe, iterate_rows
 
 _MAX_COORDINATE = 1e7
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 ANNOTATORS = 10
 
 Prediction = dict[str, Any]
@@ -39,7 +40,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         if isinstance(row, RowProblem):
             problems.append(f"{path}:{line}: {row}")
             continue
-        reader = _Reader(_printable(row))
+        reader = _Reader(row)
         prediction = reader.read()
         identity = prediction["id"]
         if identity and first_line.setdefault(identity, line) != line:
@@ -102,7 +103,7 @@ class _Reader:
         if not isinstance(value, str):
             self._complain(field, f"expected a string, not {describe(value)}")
             return ""
-        return value
+        return _printable(value)
 
     def _texts(self, field: str) -> list[str]:
         value = self.row.get(field)
@@ -112,7 +113,7 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self._complain(field, "expected a list of strings")
             return []
-        return value
+        return [_printable(item) for item in value]
 
     def _boolean(self, field: str) -> bool | None:
         value = self.row.get(field)
@@ -142,7 +143,7 @@ class _Reader:
         meta = self.row.get("meta")
         for texts in (meta.get("answers") if isinstance(meta, dict) else None, self.row.get("answers")):
             if isinstance(texts, list) and len(texts) == ANNOTATORS and all(type(t) is str for t in texts):
-                return texts
+                return [_printable(text) for text in texts]
         return None
 
     def _question_type(self) -> str:
@@ -179,12 +180,6 @@ def _is_box(value: Any) -> bool:
     return all(type(number) in (int, float) and abs(number) < _MAX_COORDINATE for number in value)
 
 
-def _printable(value: Any) -> Any:
-    """`value` without half surrogate pairs, which JSON can write and UTF-8 cannot."""
-    if isinstance(value, str):
-        return value if value.isascii() else re.sub(r"[\ud800-\udfff]", "\ufffd", value)
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
-    return value
+def _printable(text: str) -> str:
+    """`text` without half surrogate pairs, which JSON can write and UTF-8 cannot."""
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)

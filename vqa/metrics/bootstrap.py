@@ -1,12 +1,12 @@
 """Intervals for rates over records that are not independent: several questions share an image."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 RESAMPLES = 1000
-_BLOCK = 4_000_000  # cluster draws held at once: bounds the memory, not the result
+_BLOCK = 2_000_000  # cluster draws held at once: bounds the memory, not the result
 Column = Sequence[float] | np.ndarray
 
 
@@ -43,16 +43,14 @@ def clustered_intervals(
         for offset, part in enumerate(parts):
             weights = np.asarray(part, dtype=float)
             sums[:, 2 * position + offset] = np.bincount(index, weights=weights, minlength=size)
-    totals = _resampled_totals(sums, resamples, np.random.default_rng(seed))
-    tail = 100 * (1 - level) / 2
+    totals = np.concatenate([drawn.astype(float) @ sums for drawn in resampled_counts(size, resamples, seed)])
     intervals: dict[Hashable, list[float] | None] = {}
     for position, name in enumerate(rates):
         below = totals[:, 2 * position + 1]
         if np.count_nonzero(sums[:, 2 * position + 1]) < 2:
             intervals[name] = None
             continue
-        ratios = totals[below > 0, 2 * position] / below[below > 0]
-        intervals[name] = [float(value) for value in np.percentile(ratios, [tail, 100 - tail])]
+        intervals[name] = percentile_interval(totals[below > 0, 2 * position] / below[below > 0], level)
     return intervals
 
 
@@ -67,14 +65,21 @@ def cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
     return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
 
 
-def _resampled_totals(sums: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Column sums over each resample, shape (resamples, columns)."""
-    size = len(sums)
-    block = max(1, _BLOCK // size)
-    totals = []
+def percentile_interval(samples: np.ndarray, level: float = 0.95) -> list[float]:
+    """The ends of the middle `level` of the samples."""
+    tail = 100 * (1 - level) / 2
+    return [float(value) for value in np.percentile(samples, [tail, 100 - tail])]
+
+
+def resampled_counts(size: int, resamples: int, seed: int, width: int = 0) -> Iterator[np.ndarray]:
+    """How often each of `size` clusters is drawn, shape (rows, size); the rows of all blocks are `resamples`.
+
+    Args:
+        width: of what the caller makes of a row, if that is wider; it keeps the blocks small.
+    """
+    rng = np.random.default_rng(seed)
+    block = max(1, _BLOCK // max(size, width))
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
-        times_drawn = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
-        totals.append(times_drawn.astype(float) @ sums)
-    return np.concatenate(totals)
+        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)

@@ -114,8 +114,7 @@ def calibration_bins(
 ) -> list[CalibrationBin]:
     """Equal-width bins of confidence; empty ones are left out."""
     scores, right = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
-    # The tiny step keeps a confidence of 0.2 in the bin that ends at 0.2, whatever 0.2 * 15 rounds to.
-    index = np.clip(np.ceil(scores * bins - 1e-9).astype(int) - 1, 0, bins - 1)
+    index = bin_numbers(scores, bins)
     count = np.bincount(index, minlength=bins)
     filled = np.flatnonzero(count)
     means = [np.bincount(index, weights=w, minlength=bins)[filled] / count[filled] for w in (scores, right)]
@@ -123,6 +122,12 @@ def calibration_bins(
         CalibrationBin(i / bins, (i + 1) / bins, int(count[i]), float(confidence), float(accuracy))
         for i, confidence, accuracy in zip(filled.tolist(), *means, strict=True)
     ]
+
+
+def bin_numbers(confidences: np.ndarray, bins: int) -> np.ndarray:
+    """Each confidence's bin, from 0."""
+    # The tiny step keeps a confidence of 0.2 in the bin that ends at 0.2, whatever 0.2 * 15 rounds to.
+    return np.clip(np.ceil(confidences * bins - 1e-9).astype(int) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(

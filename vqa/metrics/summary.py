@@ -14,6 +14,7 @@ from rapidfuzz.distance import Levenshtein
 
 from vqa.answers import UNANSWERABLE
 from vqa.metrics.bootstrap import RESAMPLES, clustered_intervals, image_cluster
+from vqa.metrics.confidence_intervals import confidence_intervals
 from vqa.metrics.consistency import consistency_table
 from vqa.metrics.counterfactual import counterfactual_summary, evaluated, flips, joined_by_id
 from vqa.metrics.error_rates import character_error_rate, word_error_rate
@@ -154,9 +155,10 @@ def summarize(
         for name in largest:
             inside = np.array([row[field] == name for row in predictions])
             columns[f"{key}/{name}/accuracy"] = (right & inside, inside)
-    metrics["intervals"] = clustered_intervals(
-        columns, [image_cluster(row) for row in predictions], resamples=resamples, seed=seed
-    )
+    clusters = [image_cluster(row) for row in predictions]
+    bootstrap = {"resamples": resamples, "seed": seed}
+    metrics["intervals"] = clustered_intervals(columns, clusters, **bootstrap)
+    metrics["intervals"] |= confidence_intervals(predictions, correct, clusters, **bootstrap)
     return metrics
 
 
