@@ -2,19 +2,37 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
+import matplotlib
 import pytest
+import yaml
 from PIL import Image
 
+import prepare_data as script
+from vqa.cli import parse_arguments
 from vqa.datasets import CONVERTERS
 from vqa.datasets.conversion import ConvertOptions, RawRow, convert, portable_root
 from vqa.errors import UserError
+from vqa.files import write_jsonl
 from vqa.manifests import write_manifest
+from vqa.preparation.balance import BalanceArguments, parse_caps
+from vqa.preparation.convert import ConvertArguments
+from vqa.preparation.counterfactuals import CounterfactualArguments
+from vqa.preparation.dedup import DedupArguments
+from vqa.preparation.review import ReviewArguments
+from vqa.preparation.shares import parse_shares
+from vqa.preparation.split import SplitArguments, parse_ratios
+from vqa.preparation.stats import StatsArguments
+from vqa.preparation.synth import QuestionsArguments
+from vqa.preparation.validate import ValidateArguments
 from vqa.records import read_records, write_records
+from vqa.synthesis.shapes import write_shapes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN = [
@@ -225,14 +243,111 @@ def test_image_root_outside_of_the_project_is_absolute(tmp_path, monkeypatch):
     assert portable_root(tmp_path / "elsewhere", tmp_path / "project" / "out") == str(tmp_path / "elsewhere")
 
 
-def test_arguments_from_a_config_file(publication, tmp_path):
-    config = tmp_path / "convert.yaml"
-    config.write_text(f"dataset: easy_vqa\ninput: {publication}\noutput_dir: out\nsplit: [test]\n")
-    result = prepare_data("convert", "--config", config, cwd=tmp_path)
-    assert "9 rows in = 1 records + 8 filtered + 0 rejects" in result.stdout
-    config.write_text("dataset: easy_vqa\noutput_dir: out\nsplits: [test]\n")
-    result = prepare_data("convert", "--config", config, cwd=tmp_path, code=2)
-    assert result.stderr.endswith("convert.yaml: unknown key: splits\n")
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A project with a publication, records of it with boxes and captions, predictions, and a typeface."""
+    monkeypatch.chdir(tmp_path)
+    write_shapes("data", 4, seed=0, split="train")
+    write_shapes("data", 2, seed=1, split="test")
+    rows = lines(tmp_path / "data/test.jsonl")
+    predictions = [
+        {"id": row["id"], "pred": row["answers"][0], "qtype": row["question_type"], "gt": row["answers"][0]}
+        for row in rows
+        if row["answers"]
+    ]
+    write_jsonl("predictions.jsonl", ({**row, "confidence": 0.9} for row in predictions))
+    Path("raw").mkdir()
+    Image.new("RGB", (8, 8), "red").save("raw/a.png")
+    Path("raw/train.json").write_text('[{"image": "a.png", "question": "What?", "answer": "red"}]')
+    Path("fonts/handwriting").mkdir(parents=True)
+    shutil.copy(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", "fonts/handwriting/a.ttf")
+    return tmp_path
+
+
+RECORDS = {"records": "data", "num_proc": 2}
+DRAWN = {"num_images": 2, "seed": 3, "num_proc": 1}
+CONFIGS = {
+    "convert": {"dataset": "generic", "input": "raw", "split": ["train"], "max_pixels": 64, "num_proc": 2},
+    "validate": {**RECORDS, "max_length": 50, "against": ["data/test.jsonl"], "fix": True},
+    "balance": {
+        **RECORDS, "max_blank_ratio": 0.5, "max_per_type": ["yes_no=3"], "max_type_ratio": ["color=1/2"]
+    },
+    "split": {**RECORDS, "ratios": ["train=0.5", "validation=0.5"], "seed": 3},
+    "dedup": {**RECORDS, "max_distance": -1},
+    "synth shapes": {**DRAWN, "split": "test"},
+    "synth documents": {**DRAWN, "unanswerable_ratio": 0.5, "fonts_dir": "fonts"},
+    "synth ui": {**DRAWN, "unanswerable_ratio": 0.5, "fonts_dir": "fonts"},
+    "synth handwriting": {**DRAWN, "blank_ratio": 0.5, "fonts_dir": "fonts"},
+    "counterfactuals": {**RECORDS, "records": "data/test.jsonl", "seed": 2},
+    "review": {
+        "records": "data/test.jsonl", "predictions": "predictions.jsonl", "export": True, "accept_above": 0.5,
+        "reviewer": "A",
+    },
+    "stats": {**RECORDS, "num_samples": 3, "model_name_or_path": None},
+}  # fmt: skip
+
+
+def prepare_in_process(monkeypatch, command, *arguments):
+    monkeypatch.setattr(sys, "argv", ["prepare_data.py", *command.split(), *map(str, arguments)])
+    return script.main()
+
+
+@pytest.mark.parametrize("command", script.COMMANDS)
+def test_every_command_takes_a_config(command, workplace, monkeypatch):
+    config = Path("config.yaml")
+    config.write_text(yaml.safe_dump({**CONFIGS[command], "output_dir": "out"}))
+    assert not prepare_in_process(monkeypatch, command, "--config", config)
+    assert list(Path("out").rglob("*.json"))
+    if "num_proc" in CONFIGS[command] and not command.startswith("synth"):
+        # An option overrides the file, and this one changes nothing.
+        again = ["--config", config, "--num_proc", 1, "--output_dir", "again"]
+        prepare_in_process(monkeypatch, command, *again)
+        assert contents("again") == contents("out")
+    config.write_text(config.read_text() + "no_such_key: 1\n")
+    with pytest.raises(UserError) as caught:
+        prepare_in_process(monkeypatch, command, "--config", config)
+    assert str(caught.value) == "config.yaml: unknown key: no_such_key"
+
+
+def contents(folder):
+    """The bytes of every file but the manifests, which name the command."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.stem != "manifest")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+SHIPPED = {
+    "counterfactuals": CounterfactualArguments,
+    "convert": ConvertArguments,
+    "validate": ValidateArguments,
+    "balance": BalanceArguments,
+    "split": SplitArguments,
+    "dedup": DedupArguments,
+    "synth": QuestionsArguments,
+    "review": ReviewArguments,
+    "stats": StatsArguments,
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "configs/data").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_configs_that_ship(path):
+    text = path.read_text(encoding="utf-8")
+    (args,) = parse_arguments(SHIPPED[path.stem], argv=["--config", str(path)])
+    for name, value in yaml.safe_load(text).items():
+        assert vars(args)[name] == value
+    assert all("#" in line for line in text.splitlines() if line.strip())
+    name = "synth documents" if path.stem == "synth" else path.stem
+    assert f"# python prepare_data.py {name} --config configs/data/{path.name}\n" in text
+
+
+def test_what_the_shipped_configs_ask_for_is_sound():
+    texts = {name: (REPOSITORY / f"configs/data/{name}.yaml").read_text() for name in SHIPPED}
+    asked = {name: yaml.safe_load(text) for name, text in texts.items()}
+    assert parse_caps(asked["balance"]["max_per_type"]) == {"open_ended": 5000}
+    assert parse_shares("max_type_ratio", asked["balance"]["max_type_ratio"]) == {"yes_no": Fraction(2, 5)}
+    assert sum(parse_ratios(asked["split"]["ratios"]).values()) == 1
+    assert asked["convert"]["dataset"] in CONVERTERS
 
 
 def test_help_lists_the_commands(tmp_path):

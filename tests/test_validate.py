@@ -4,9 +4,11 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
+from qwen_vl_utils.vision_process import smart_resize
+from transformers import Idefics3ImageProcessor
 
 from tests.test_image_hashes import photograph
 from vqa.collators import PromptEncoder
@@ -224,6 +226,35 @@ def test_counts_are_those_of_the_processor(family, tmp_path):
         assert length.images == counters[family](width, height) + newline
         prompt = encoder.encode([made], "short")[0].input_ids
         assert length.total == len(prompt) + len(encoder.answer_ids("cat"))
+
+
+SIDES = st.integers(1, 4000)
+
+
+@given(
+    SIDES, SIDES, st.sampled_from([14, 16]), st.none() | st.integers(1, 500), st.none() | st.integers(4, 9000)
+)
+def test_qwen_sizes_are_those_of_qwen_vl_utils(width, height, patch, least, most):
+    unit = 2 * patch
+    limits = [None if tokens is None else tokens * unit**2 + 7 for tokens in (least, most)]
+    assume(None in limits or limits[0] <= limits[1])
+    assume(most is not None or least is None)
+    count = qwen_tokens(patch, *limits)
+    if max(width, height) > 200 * min(width, height):
+        with pytest.raises(ValueError):
+            count(width, height)
+    else:
+        rows, columns = smart_resize(height, width, unit, *limits)
+        assert count(width, height) == rows * columns // unit**2 + 2
+
+
+@given(SIDES, SIDES, st.sampled_from([(4, 364), (4, 512), (1, 384), (2, 30)]))
+def test_idefics_tiles_are_those_of_its_processor(width, height, edges):
+    times, tile = edges
+    size, max_size = {"longest_edge": times * tile}, {"longest_edge": tile}
+    processor = Idefics3ImageProcessor(size=size, max_image_size=max_size)
+    _, rows, columns = processor.get_number_of_image_patches(height, width)
+    assert idefics_tokens(times * tile, tile, 9)(width, height) == rows * (columns * 11 + 1) + 12
 
 
 def test_published_counts_of_the_families():

@@ -58,6 +58,7 @@ class StatsArguments:
     )
     image_root: str | None = option(None, "folder of the images; default: the manifest's")
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
+    num_proc: int = option(4, "images looked at at a time; the files do not depend on it")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -66,8 +67,10 @@ def main(argv: Sequence[str]) -> None:
     (args,) = parse_arguments(StatsArguments, description=__doc__, argv=argv, prog="prepare_data.py stats")
     if args.num_samples < 1:
         raise UserError("--num_samples must be at least 1")
+    if args.num_proc < 1:
+        raise UserError("--num_proc must be at least 1")
     tokenizer, fonts = load_tokenizer(args.model_name_or_path), load_fonts(args.font)
-    folder = read_folder(args.records, args.image_root, args.max_pixels)
+    folder = read_folder(args.records, args.image_root, args.max_pixels, num_proc=args.num_proc)
     output_dir = Path(args.output_dir) if args.output_dir is not None else folder.path / "stats"
     tokens = count_tokens(folder.records, tokenizer) if tokenizer is not None else {}
     splits = {name: describe_split(records, tokens) for name, records in folder.files.items()}

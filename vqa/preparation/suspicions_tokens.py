@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
+from typing import TYPE_CHECKING
 
-from qwen_vl_utils.vision_process import smart_resize
 from tqdm.auto import tqdm
-from transformers import Idefics3ImageProcessor
 
-from vqa.collators import PromptEncoder
 from vqa.preparation.suspicions import Suspicion, suspicion
 from vqa.prompts import SYSTEM_LINES, build_answer, question_text
 from vqa.record_checks import Record
+
+if TYPE_CHECKING:  # else every `validate` would wait for torch
+    from vqa.collators import PromptEncoder
 
 # Bytes of UTF-8 to a token, on the careful side: English text takes 4 and more, Vietnamese about 3.
 BYTES_PER_TOKEN = 3
@@ -43,13 +44,26 @@ class Length:
 def qwen_tokens(patch_size: int, min_pixels: int | None, max_pixels: int | None) -> Counter:
     """(width, height) -> tokens of Qwen-VL: a grid of merged 2x2 patches, with a token before and after.
 
-    Sizes are qwen-vl-utils', which training here uses. Raises ValueError for sides of more than 200 : 1.
+    Sizes are those of qwen-vl-utils' `smart_resize`, which training here uses: both sides to the nearest
+    multiple of a merged patch, or, beyond a limit of the area, scaled to it first. Its default limits are
+    4 and 16,384 tokens. Raises ValueError for sides of more than 200 : 1.
     """
-    factor = 2 * patch_size
+    unit = 2 * patch_size
+    most = max_pixels or 16_384 * unit**2
+    least = min_pixels or min(4 * unit**2, most)
 
     def count(width: int, height: int) -> int:
-        rows, columns = smart_resize(height, width, factor, min_pixels=min_pixels, max_pixels=max_pixels)
-        return rows * columns // factor**2 + 2
+        sides = (height, width)
+        if max(sides) / min(sides) > 200:
+            raise ValueError(f"sides of {width} and {height} pixels")
+        rows, columns = (max(1, round(side / unit)) for side in sides)
+        if rows * columns * unit**2 > most:
+            scale = math.sqrt(height * width / most)
+            rows, columns = (math.floor(side / scale / unit) for side in sides)
+        elif rows * columns * unit**2 < least:
+            scale = math.sqrt(least / (height * width))
+            rows, columns = (math.ceil(side * scale / unit) for side in sides)
+        return rows * columns + 2
 
     return count
 
@@ -57,15 +71,17 @@ def qwen_tokens(patch_size: int, min_pixels: int | None, max_pixels: int | None)
 def idefics_tokens(longest_edge: int, tile: int, tokens_per_tile: int) -> Counter:
     """(width, height) -> tokens of Idefics3 and SmolVLM: a grid of tiles and the whole image once more.
 
-    Around each tile stand two tokens (its place, and a separator), at the end of a row one, around the whole
-    image three.
+    The sides are those of transformers' `Idefics3ImageProcessor`: the longer one becomes `longest_edge`, the
+    shorter an even number; one tile alone is not cut out. Around each tile stand two tokens (its place, and a
+    separator), at the end of a row one, around the whole image three.
     """
-    processor = Idefics3ImageProcessor(
-        size={"longest_edge": longest_edge}, max_image_size={"longest_edge": tile}
-    )
 
     def count(width: int, height: int) -> int:
-        _, rows, columns = processor.get_number_of_image_patches(height, width)
+        shorter = int(longest_edge / (max(width, height) / min(width, height)))
+        across, along = math.ceil(max(1, shorter + shorter % 2) / tile), math.ceil(longest_edge / tile)
+        rows, columns = (across, along) if width >= height else (along, across)
+        if rows * columns == 1:
+            rows = 0
         return rows * (columns * (tokens_per_tile + 2) + 1) + tokens_per_tile + 3
 
     return count
@@ -113,7 +129,7 @@ def _estimate(text: str) -> int:
     return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
 
 
-def measure_lengths(records: Sequence[Record], style: str, encoder: PromptEncoder) -> list[Length]:
+def measure_lengths(records: Sequence[Record], style: str, encoder: "PromptEncoder") -> list[Length]:
     """Lengths by a model's own tokenizer and processor; each size of image is processed once."""
     of_sizes: dict[tuple, int] = {}
     lengths = []

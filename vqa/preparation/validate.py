@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqa.cli import option, parse_arguments, positional_first
-from vqa.collators import PromptEncoder
 from vqa.errors import UserError
 from vqa.files import write_json, write_jsonl
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.models import load_processor
 from vqa.preparation import suspicions_images as images
 from vqa.preparation import suspicions_text as text
 from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
@@ -100,6 +98,9 @@ def count_lengths(records: Sequence[Record], args: ValidateArguments) -> dict[st
     """Tokens of each record, by family or by the model named."""
     if args.model_name_or_path is None:
         return estimate_lengths(records, args.answer_style, args.min_pixels, args.max_pixels)
+    from vqa.collators import PromptEncoder  # they import torch, which is not needed otherwise
+    from vqa.models import load_processor
+
     processor = load_processor(args.model_name_or_path)
     encoder = PromptEncoder(
         processor,
