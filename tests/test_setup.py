@@ -116,6 +116,8 @@ def test_arrows_point_one_way():
     wrong = []
     for folder, forbidden in (("vqa", scripts | {"rewards"}), ("rewards", scripts)):
         for path in (ROOT / folder).rglob("*.py"):
+            if path.is_relative_to(ROOT / "vqa/metrics/hf"):  # made for the package that our script shadows
+                continue
             wrong += [f"{path.name}: {name}" for name in imported_packages(path) & forbidden]
     assert wrong == []
 
