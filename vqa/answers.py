@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 UNANSWERABLE = "unanswerable"
 
-# What counts as abstaining: whole answers, one or several a line, compared after `_normalize`, bare or inside a
+# What counts as abstaining: whole answers, some a line, compared after `_normalize`, bare or inside a
 # sentence ("This question is not answerable from the image"). "Unknown" or "none" answer questions.
 _PHRASES = """
 unanswerable; not answerable; n/a; no answer; there is no answer
