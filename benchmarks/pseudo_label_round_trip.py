@@ -67,9 +67,9 @@ class RoundTripArguments:
     unlabelled: int = option(1500, "pictures without")
     blotted: float = option(0.03, "share of the unlabelled that cannot be read")
     test: int = option(400, "pictures to judge with")
-    review: int = option(500, "predictions reviewed, worst confidence first")
-    accept_above: float = option(0.9, "confidence from which the model's word is taken unseen")
-    steps: int = option(400, f"steps of each training; all else is as in {CONFIG}")
+    review: int = option(600, "predictions reviewed, worst confidence first")
+    accept_above: float = option(0.98, "confidence from which the model's word is taken unseen")
+    steps: int = option(450, f"steps of each training; all else is as in {CONFIG}")
     seed: int = option(0, "of the pictures and of the trainings")
     screenshot: str | None = option(None, "picture of the page during the review (PNG)")
 
