@@ -53,11 +53,12 @@ def test_uit_hwdb(hwdb, tmp_path):
     )
     assert records["uit_hwdb/test/line/250/1.jpg"]["answers"] == ["bộ tọa"]  # NFC
     assert records["uit_hwdb/train/line/2/12.png"]["answers"] == ["phối đủ"]
+    assert records["uit_hwdb/train/line/2/10.jpg"]["answers"] == ["7"]
     assert manifest["repairs"] == {"image has another suffix": 1}
-    assert manifest["counts"]["by_split"] == {"test": 1, "train": 3}
+    assert manifest["counts"]["by_split"] == {"test": 1, "train": 4}
     labels = f"{folder}/2/label.json"
     assert set(rejects) == {
-        *(f"{labels}: {name}.jpg" for name in (2, 10, 99, 11)),
+        *(f"{labels}: {name}.jpg" for name in (2, 99, 11)),
         f"{folder}/10/label.json",
         f"{folder}/11/label.json",
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.layouts import hold_out, publication_folder
+from vqa.datasets.layouts import ImageFinder, hold_out, publication_folder
 from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
 
@@ -46,6 +46,7 @@ def _questions(root: Path, split: str) -> Path:
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the train split, then those of the test split, as published."""
+    find = ImageFinder(root, ("",)).find
     for published in SPLITS:
         questions = _read(_questions(root, published))
         images = sorted({row[2] for row in questions if _is_row(row)})
@@ -67,7 +68,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
                 where,
                 {
                     "id": f"easy_vqa/{published}/{index:06d}",
-                    "images": [f"{published}/images/{image}.png"],
+                    "images": [find(f"{published}/images/{image}.png")],
                     "question": question,
                     "answers": [answer],
                     "answerable": True,

@@ -29,6 +29,7 @@ from vqa.datasets.layouts import (
 )
 from vqa.datasets.raw_json import read_json, read_lines
 from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import texts_of
 from vqa.datasets.uit_hwdb import QUESTION
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
@@ -87,7 +88,7 @@ def _row_beside(root: Path, image: Path, name: str) -> RawRow:
         text = "\n".join(read_lines(resolve_inside(root, text_name))).strip()
     except (UserError, ImageProblem) as error:
         return RawRow(split, {"image": name}, name, reason=f"label: {error}")
-    return RawRow(split, {"image": name, "text": text}, name, _record(name, text, {}))
+    return RawRow(split, {"image": name, "text": text}, name, _record(name, [text], {}))
 
 
 def _table_rows(root: Path, path: Path) -> Iterator[RawRow]:
@@ -119,7 +120,7 @@ def _table_rows(root: Path, path: Path) -> Iterator[RawRow]:
         used.add(name)
         known = {*_IMAGE_COLUMNS, *_TEXT_COLUMNS, "split"} if isinstance(row, dict) else set()
         extra = {key: value for key, value in row.items() if key not in known} if known else {}
-        record = _record(name, text.strip() if isinstance(text, str) else text, extra)
+        record = _record(name, texts_of(text) or [""], extra)
         yield RawRow(split, row, row_where, record, repairs=repairs)
 
 
@@ -189,12 +190,12 @@ def _split_of_folders(name: str) -> str:
     return next((split for part in Path(name).parts[:-1] if (split := split_of(part, ""))), "train")
 
 
-def _record(image: str, text: Any, extra: dict[str, Any]) -> dict[str, Any]:
+def _record(image: str, texts: list[str], extra: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"handwriting/{image}",
         "images": [image],
         "question": QUESTION,
-        "answers": [text],
+        "answers": texts,
         "answerable": True,
         "question_type": "transcription",
         "meta": extra,

@@ -17,13 +17,12 @@ MAX_FOLDER_DEPTH = 3
 _NOT_PUBLISHED = "__MACOSX"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 SPLITS = {
-    **dict.fromkeys(("train", "training", "training_data"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "validation_data"), "validation"),
-    **dict.fromkeys(("test", "testing", "testing_data"), "test"),
+    **dict.fromkeys("train training trainset training_data".split(), "train"),
+    **dict.fromkeys("val valid validate validation dev valset validation_data".split(), "validation"),
+    **dict.fromkeys("test testing testset testing_data".split(), "test"),
 }
 SPLIT_ORDER = ("train", "validation", "test")
 SplitFile = tuple[str, Path]
-_SPLIT_AT_END = re.compile(rf"(?:^|[_\-. ])({'|'.join(SPLITS)})(?:set)?$", re.I)
 _TABLE = re.compile(r"(metadata|" + "|".join(SPLITS) + r")(?:-\d+-of-\d+)?\.jsonl?", re.I)
 _PARQUET = re.compile(r".+\.parquet", re.I)
 
@@ -125,12 +124,12 @@ def in_split_order(files: Iterable[SplitFile]) -> list[SplitFile]:
 
 
 def split_files(folder: Path, suffixes: Iterable[str] = (".json", ".jsonl")) -> list[SplitFile]:
-    """(split, file) of the files whose names end in a split's: `train.json`, `testset.json`, `x1-val.jsonl`.
+    """(split, file) of the files whose names tell a split: `train.json`, `testset.json`, `x1-val.jsonl`.
 
     Raises UserError for a link that leads out of `folder`.
     """
-    found = ((_SPLIT_AT_END.search(path.stem), path) for path in files_inside(folder, folder, suffixes))
-    return in_split_order((SPLITS[ending[1].lower()], path) for ending, path in found if ending)
+    found = ((split_of(path.stem, ""), path) for path in files_inside(folder, folder, suffixes))
+    return in_split_order(item for item in found if item[0])
 
 
 def table_files(root: Path) -> list[SplitFile]:

@@ -34,6 +34,7 @@ from vqa.datasets.layouts import (
 )
 from vqa.datasets.raw_json import parse_json, read_lines
 from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.row_values import texts_of
 from vqa.datasets.sroie_evidence import Line, parse_line, value_boxes
 from vqa.datasets.text_evidence import clipped, corners_box
 from vqa.errors import UserError
@@ -98,7 +99,7 @@ def _entity_rows(
     size = image_size(options.image_root or root, receipt.image, options.max_pixels)
     for entity, value in entities.items():
         row = {"receipt": name, "entity": entity, "value": value}
-        text = " ".join(value.split()) if isinstance(value, str) else ""
+        text = " ".join(" ".join(texts_of(value)).split())
         if entity not in QUESTIONS:
             yield RawRow(
                 split, row, f"{where}: {entity}", reason=f"entity: not one of {', '.join(QUESTIONS)}"

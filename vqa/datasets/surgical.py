@@ -69,7 +69,7 @@ def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     count: Counter[str] = Counter()
     for split, path in _kvasir_files(root):
         for place, row in file_rows(path, options.image_dir):
-            where = f"{path.name}: {place}"
+            where = f"{relative(root, path)}: {place}"
             if isinstance(row, RowProblem):
                 yield RawRow(split, row.raw, where, reason=str(row))
                 continue

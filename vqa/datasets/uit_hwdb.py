@@ -16,6 +16,7 @@ from typing import Any
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import IMAGE_SUFFIXES, folders, input_folder, natural_key, relative, split_of
 from vqa.datasets.raw_json import read_json
+from vqa.datasets.row_values import texts_of
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
 
@@ -68,7 +69,8 @@ def _writer_rows(root: Path, level: str, split: str, writer: Path, left_out: str
     if not isinstance(labels, dict):
         yield RawRow(split, labels, where, reason="expected an object {image: text}", filtered=left_out)
         return
-    images = {path.name for path in writer.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    _, names = next(folders(writer, depth=0))
+    images = {name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
     by_stem = {Path(name).stem: name for name in sorted(images, reverse=True)}
     named = set()
     meta: dict[str, Any] = {"writer": writer.name, **({"level": level} if level else {})}
@@ -81,7 +83,7 @@ def _writer_rows(root: Path, level: str, split: str, writer: Path, left_out: str
             "id": f"uit_hwdb/{split}/{level + '/' if level else ''}{writer.name}/{name}",
             "images": [(Path(folder) / name).as_posix()],
             "question": QUESTION,
-            "answers": [text.strip()] if isinstance(text, str) else text,
+            "answers": texts_of(text) or [""],
             "answerable": True,
             "question_type": "transcription",
             "meta": meta,

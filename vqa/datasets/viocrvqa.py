@@ -17,6 +17,7 @@ from typing import Any
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import ImageFinder, folders, publication_folder, relative, split_files
 from vqa.datasets.raw_json import read_json
+from vqa.datasets.row_values import texts_of
 from vqa.errors import UserError
 
 PLACEHOLDER = "your answer"
@@ -72,13 +73,10 @@ def _raw_row(
     name = _name(row) if names is None else names.get(str(row.get("image_id")), "")
     if not name:
         return RawRow(split, row, where, reason=f"image_id: {row.get('image_id')!r} is not among the images")
-    answers = row.get("answers", row.get("answer"))
-    answers = [answers] if isinstance(answers, str) else answers
-    if isinstance(answers, list):
-        if answers and all(answer == PLACEHOLDER for answer in answers):
-            reason = f"answers: withheld by the publication ({PLACEHOLDER!r})"
-            return RawRow(split, row, where, reason=reason)
-        answers = [answer.strip() if isinstance(answer, str) else answer for answer in answers]
+    answers = list(dict.fromkeys(texts_of(row.get("answers", row.get("answer")))))
+    if answers == [PLACEHOLDER]:
+        reason = f"answers: withheld by the publication ({PLACEHOLDER!r})"
+        return RawRow(split, row, where, reason=reason)
     question = row.get("question")
     record = {
         "id": identity,

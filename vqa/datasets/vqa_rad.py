@@ -25,6 +25,7 @@ from vqa.datasets.layouts import (
     image_name,
     parquet_files,
     publication_folder,
+    relative,
     split_files,
 )
 from vqa.datasets.raw_json import begins_with_key
@@ -63,7 +64,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     found = []
     for split, path in parquet_files(root) or annotation_files(root):
         for index, (place, row) in enumerate(file_rows(path, options.image_dir)):
-            found.append((split or _split(row), index, f"{path.name}: {place}", row))
+            found.append((split or _split(row), index, f"{relative(root, path)}: {place}", row))
     tested = {_linked(row) for split, _, _, row in found if split == "test"} - {""}
     images = ImageFinder(root, (*IMAGE_FOLDERS, ""))
     for split, index, where, row in found:

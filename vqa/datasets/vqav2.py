@@ -16,7 +16,7 @@ memory, about 2 GB for VQA v2's training split.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
@@ -26,6 +26,7 @@ from vqa.datasets.layouts import (
     image_name,
     in_split_order,
     publication_folder,
+    relative,
     split_files,
     split_of,
 )
@@ -59,12 +60,13 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield every question of every file, with its annotation where there is one."""
     for split, path in question_files(root):
         if not path.stem.endswith("_questions"):
+            images = _finder(root, path, "")
             for index, (place, row) in enumerate(file_rows(path)):
                 where = f"{path.name}: {place}"
                 if isinstance(row, RowProblem):
                     yield RawRow(split, row.raw, where, reason=str(row))
                 else:
-                    yield _to_record(split, index, row, where, root, "")
+                    yield _to_record(split, index, row, where, images, "")
             continue
         value = read_json(path)
         questions = value.get("questions") if isinstance(value, dict) else None
@@ -73,6 +75,8 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         given = value.get("data_subtype")
         subtype = given if isinstance(given, str) and "/" not in given else path.stem
         match = _SUBTYPE.search(subtype)
+        coco = f"{match['split']}{match['year']}" if match else ""
+        images = _finder(root, path, coco)
         annotations = _annotations(root, path)
         for index, row in enumerate(questions):
             where = f"{path.name}: question {index}"
@@ -80,8 +84,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
                 yield RawRow(split, row, where, reason="expected an object")
                 continue
             whole = {**annotations.get(str(row.get("question_id")), {}), **row}
-            coco = f"{match['split']}{match['year']}" if match else ""
-            yield _to_record(split, index, whole, where, root, coco)
+            yield _to_record(split, index, whole, where, images, coco)
 
 
 def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
@@ -97,8 +100,10 @@ def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
     return {str(item.get("question_id")): item for item in annotations if isinstance(item, dict)}
 
 
-def _to_record(split: str, index: int, row: dict[str, Any], where: str, root: Path, coco: str) -> RawRow:
-    image = _image(row, root, coco)
+def _to_record(
+    split: str, index: int, row: dict[str, Any], where: str, images: ImageFinder, coco: str
+) -> RawRow:
+    image = _image(row, images, coco)
     if image is None:
         return RawRow(split, row, where, reason="image_id: expected COCO's number, or image: a path")
     said = texts_of(row.get("answers", row.get("answer")))
@@ -120,18 +125,25 @@ def _to_record(split: str, index: int, row: dict[str, Any], where: str, root: Pa
     return RawRow(split, row, where, record)
 
 
-def _image(row: dict[str, Any], root: Path, coco: str) -> str | None:
-    """The image that a row names by its path or by COCO's number, in `coco`, the part that it belongs to."""
+def _finder(root: Path, path: Path, coco: str) -> ImageFinder:
+    """Where the images of a question file may lie; those of COCO in the part that it belongs to."""
+    inside = relative(root, path.parent)
+    places = ("", inside, PurePosixPath(inside).parent.as_posix())
+    names = (coco, f"images/{coco}", f"{coco}/{coco}", "images", "") if coco else ("", "images")
+    return ImageFinder(root, [(PurePosixPath(place) / name).as_posix() for place in places for name in names])
+
+
+def _image(row: dict[str, Any], images: ImageFinder, coco: str) -> str | None:
+    """The image that a row names by its path, or by COCO's number."""
     path = image_name(row, "image")
     if path is not None:
-        return ImageFinder(root, ("", "images")).find(path)
+        return images.find(path)
     number = row.get("image_id")
     if type(number) is not int or number < 0:
         return None
-    name = f"COCO_{coco}_{number:012d}.jpg" if coco else f"{number:012d}.jpg"
-    folders = (coco, f"images/{coco}", f"{coco}/{coco}", "images", "") if coco else ("images", "")
     # COCO's releases since 2017 leave the part out of the name.
-    return ImageFinder(root, folders).find(name, f"{number:012d}.jpg")
+    plain = f"{number:012d}.jpg"
+    return images.find(f"COCO_{coco}_{plain}", plain) if coco else images.find(plain)
 
 
 VQAV2 = Converter("vqav2", licence="CC-BY-4.0 (questions and answers)", find_input=find_input, rows=rows)
