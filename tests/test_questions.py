@@ -130,6 +130,8 @@ def test_judge_reads_options_from_the_question_and_minds_the_flag():
     assert judge(line)
     assert not judge(line | {"abstained": True})
     assert judge(line | {"abstained": True, "answerable": False, "answers": []})
+    letters = line | {"answer_candidates": ["A", "B"], "answers": ["B"], "pred": "dog"}
+    assert judge(letters) and not judge(letters | {"pred": "cat"})
 
 
 def test_numeric_grammars_admit_numbers_and_closed_ones_their_candidates():

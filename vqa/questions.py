@@ -126,8 +126,9 @@ def judge(prediction: Record, tolerance: float = DEFAULT_TOLERANCE) -> bool:
     """Whether one line of a prediction file is right (fields of docs/contract.md)."""
     qtype, answers = prediction["qtype"], prediction["answers"]
     candidates = prediction.get("answer_candidates")
-    if candidates is None:
-        candidates = build_candidates(qtype, prediction.get("question", ""), answers)
+    if candidates is None or all(len(candidate) == 1 for candidate in candidates):
+        # Of lettered options the candidates may be the letters alone; their texts stand in the question.
+        candidates = build_candidates(qtype, prediction.get("question", ""), answers) or candidates
     text = "" if prediction.get("abstained") else prediction["pred"]
     return is_correct(qtype, text, answers, candidates, tolerance, prediction.get("answerable", True))
 
