@@ -1,5 +1,7 @@
 "use strict";
 // Filters and tags of the gallery. Texts from the data are only ever read and compared, never made into markup.
+// Cards are shown a batch at a time, the next one before the reader gets there: ten thousand at once would
+// take the browser seconds to lay out.
 (function () {
   var cards = Array.from(document.querySelectorAll(".gallery article"));
   var tools = document.querySelector(".tools");
@@ -9,31 +11,40 @@
   tools.querySelectorAll("[data-tool]").forEach(function (item) { byName[item.dataset.tool] = item; });
   var storageKey = "vqa-report:" + document.body.dataset.key;
   var texts = new Map();
+  var inputs = new Map(cards.map(function (card) { return [card, card.querySelector(".tags")]; }));
+  var more = document.querySelector(".more");
+  var batch = Number(more.dataset.batch);
+  var waitingCards = [];
 
   function tagsOf(card) {
-    var names = card.querySelector(".tags").value.split(",").map(function (name) { return name.trim(); });
+    var names = inputs.get(card).value.split(",").map(function (name) { return name.trim(); });
     return names.filter(function (name, index) { return name && names.indexOf(name) === index; });
   }
 
   function textOf(card) {
     if (!texts.has(card)) { texts.set(card, card.textContent.toLowerCase()); }
-    return texts.get(card) + "\n" + card.querySelector(".tags").value.toLowerCase();
+    return texts.get(card) + "\n" + inputs.get(card).value.toLowerCase();
   }
 
   function filter() {
     var type = byName.type.value, tag = byName.tag.value;
     var words = byName.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    var visible = 0;
-    cards.forEach(function (card) {
+    waitingCards = cards.filter(function (card) {
       var fits = (type === "" || card.dataset.type === type) && (tag === "" || tagsOf(card).includes(tag));
       if (fits && words.length) {
         var text = textOf(card);
         fits = words.every(function (word) { return text.includes(word); });
       }
-      card.hidden = !fits;
-      visible += fits;
+      return fits;
     });
-    byName.count.textContent = visible + " of " + cards.length;
+    byName.count.textContent = waitingCards.length + " of " + cards.length;
+    cards.forEach(function (card) { if (!card.hidden) { card.hidden = true; } });
+    reveal();
+  }
+
+  function reveal() {
+    waitingCards.splice(0, batch).forEach(function (card) { card.hidden = false; });
+    more.hidden = waitingCards.length === 0;
   }
 
   function fill(select, all, counts) {
@@ -59,7 +70,7 @@
   function collect(editedOnly) {
     var found = [];
     cards.forEach(function (card) {
-      var input = card.querySelector(".tags");
+      var input = inputs.get(card);
       if (!editedOnly || input.value !== input.defaultValue) { found.push([card.dataset.id, tagsOf(card)]); }
     });
     return Object.fromEntries(found);
@@ -71,7 +82,7 @@
     cards.forEach(function (card) {
       var names = byId.get(card.dataset.id);
       if (Array.isArray(names) && names.every(function (name) { return typeof name === "string"; })) {
-        var input = card.querySelector(".tags");
+        var input = inputs.get(card);
         input.value = names.join(", ");
         mark(input);
         applied += 1;
@@ -116,6 +127,10 @@
     clearTimeout(waiting);
     waiting = setTimeout(filter, 150);
   });
+  more.addEventListener("click", reveal);
+  new IntersectionObserver(function (entries) {
+    if (entries[0].isIntersecting) { reveal(); }
+  }, { rootMargin: "1500px" }).observe(more);
   byName.type.addEventListener("change", filter);
   byName.tag.addEventListener("change", filter);
   byName.export.addEventListener("click", exportTags);
