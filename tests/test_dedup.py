@@ -84,6 +84,16 @@ def test_evaluation_splits_win_over_training():
     assert left == ["own", "test"] and gone == {("train", "test", 0), ("validation", "test", 0)}
 
 
+def test_answers_are_compared_as_matching_does_and_text_alone_counts_too():
+    left, gone, _ = merged(
+        record("1", "a"), record("2", "a", answers=["Cat."]), record("3", "a", answers=["cats"])
+    )
+    assert left == ["1", "3"] and gone == {("2", "1", 0)}
+    text = {"images": [], "image_sha256": []}
+    left, gone, _ = merged(record("1", "a"), record("2", "", **text), record("3", "", **text))
+    assert left == ["1", "2"] and gone == {("3", "2", 0)}
+
+
 def test_options_are_part_of_a_choice_and_case_of_a_transcription():
     choice = {"question_type": "mcq"}
     left, *_ = merged(

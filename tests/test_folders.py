@@ -7,7 +7,7 @@ from PIL import Image
 
 from vqa.errors import InputErrors, UserError
 from vqa.files import sha256_file
-from vqa.preparation.folders import read_folder, write_folder
+from vqa.preparation.folders import check_synth_dir, read_folder, write_folder
 
 
 def make_folder(folder, splits):
@@ -152,3 +152,18 @@ def test_folders_that_are_not_written_into(tmp_path):
     with pytest.raises(UserError, match="no record is left"):
         write(tmp_path / "out", {"train": []}, source, rows_in=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_drawn_records_are_added_to_their_own_kind_only(tmp_path):
+    check_synth_dir(tmp_path / "new", "ui")
+    (tmp_path / "manifest.json").write_text('{"files": {"train.jsonl": {}}, "synthesis": {"name": "ui"}}')
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    check_synth_dir(tmp_path, "ui")
+    with pytest.raises(UserError, match="holds another data set"):
+        check_synth_dir(tmp_path, "shapes")
+    (tmp_path / "mine.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="holds mine.jsonl, which its manifest does not name"):
+        check_synth_dir(tmp_path, "ui")
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(UserError, match="holds another data set"):
+        check_synth_dir(tmp_path, "ui")

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vqa.errors import UserError
+from vqa.preparation.folders import Folder
 from vqa.preparation.groups import deal, record_groups
-from vqa.preparation.split import divide, main, parse_ratios
+from vqa.preparation.split import divide, main, parse_ratios, splits_to_divide
 from vqa.synthesis.shapes import generate_scene
 
 RATIOS = {"train": Fraction(8, 10), "validation": Fraction(1, 10), "test": Fraction(1, 10)}
@@ -125,6 +127,22 @@ def test_only_missing_splits_are_filled():
     }
     with pytest.raises(UserError, match="are there and stay"):
         divide(files, [], {"test": Fraction(1)}, ["train"], False, 0)
+
+
+def test_what_has_no_split_yet_is_divided_and_what_has_stays():
+    files = {
+        "train": [row("a", ["a"])],
+        "val": [row("v", ["v"])],
+        "questions": [row(str(n), [str(n)]) for n in range(90)],
+    }
+    folder = Folder(Path("x"), files, Path("x"), {}, {})
+    assert splits_to_divide([], folder) == ["questions"]
+    assert splits_to_divide(["train"], folder) == ["train"]
+    division = divide(files, [], RATIOS, ["questions"], False, 0)
+    # `val` is a validation split under another name; the training split may grow.
+    assert {name: len(rows) for name, rows in division.files.items()} == {"train": 81, "test": 10, "val": 1}
+    published = Folder(Path("x"), {name: files[name] for name in ("train", "val")}, Path("x"), {}, {})
+    assert splits_to_divide([], published) == ["train"]
 
 
 def test_ratios_are_exact():

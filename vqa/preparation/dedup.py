@@ -4,9 +4,10 @@
 
 Two records are one when their images are equal byte for byte or look the same (`--max_distance` bits of the
 perceptual hash, with thumbnails that agree), their questions are equal but for case, spaces and final
-punctuation, and their accepted answers are the same. Records of an evaluation split win over training
-records; within a split the first one stays. Where answers exclude each other, both are kept, and
-listed as a conflict. `merged.json` names every record that went, the one that stands for it, and why.
+punctuation, and their accepted answers are the same. Without an image, question and answers decide. A record
+of an evaluation split wins over a training record; within a split the first one stays. Where answers exclude
+each other, both are kept, and listed as a conflict. `merged.json` names every record that went, the one that
+stands for it, and why.
 """
 
 from collections import defaultdict
@@ -27,6 +28,7 @@ from vqa.image_hashes import (
     looks_alike,
 )
 from vqa.images import DEFAULT_MAX_PIXELS
+from vqa.metrics.matching import normalize_text
 from vqa.preparation.folders import check_output_dir, read_folder, write_folder
 from vqa.preparation.hashing import Hashes, ImageHasher
 from vqa.preparation.summary import print_summary
@@ -79,9 +81,8 @@ def merge_duplicates(files: dict[str, list[Record]], hashes: Hashes, max_distanc
     in_order = sorted(files, key=lambda split: -split_rank(split))  # stable: then in the order of the files
     for split in in_order:
         for index, record in enumerate(files[split]):
-            if record["images"]:
-                images = tuple(first.get(path, path) for path in record["images"])
-                alike[(images, normal_question(record["question"]), _options(record))].append((split, index))
+            images = tuple(first.get(path, path) for path in record["images"])
+            alike[(images, normal_question(record["question"]), _options(record))].append((split, index))
     merged, conflicts, gone = [], [], set()
     for places in tqdm(alike.values(), desc="Comparing", unit=" questions", delay=2, disable=None):
         kept: list[Record] = []
@@ -116,10 +117,10 @@ def _options(record: Record) -> tuple[str, ...]:
 
 
 def _answers(record: Record) -> tuple:
-    """What is accepted, without order, case and spacing; transcriptions to the letter but for spacing."""
+    """What is accepted, as matching compares it; transcriptions to the letter but for spacing."""
     exact = record["question_type"] == "transcription"
-    texts = (" ".join(answer.split()) for answer in record["answers"])
-    return record["answerable"], frozenset(texts if exact else (text.casefold() for text in texts))
+    texts = (" ".join(text.split()) if exact else normalize_text(text) for text in record["answers"])
+    return record["answerable"], frozenset(texts)
 
 
 def _distance(record: Record, other: Record, hashes: Hashes, max_distance: int) -> int | None:

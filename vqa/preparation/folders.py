@@ -117,6 +117,19 @@ def check_output_dir(
     return earlier_files(folder, command)
 
 
+def check_synth_dir(output_dir: str | Path, kind: str) -> None:
+    """Refuse an output folder of `synth KIND` that holds anything but splits of that kind.
+
+    Raises:
+        UserError: it is a file, or holds records of another command, of another kind, or of the user.
+    """
+    folder = Path(output_dir)
+    manifest = read_manifest(folder)
+    if manifest.get("synthesis", {}).get("name") != kind and (manifest or record_files(folder)):
+        raise UserError(f"--output_dir {folder}: holds another data set; give another folder")
+    earlier_files(folder)
+
+
 def write_folder(
     output_dir: str | Path,
     files: Mapping[str, Sequence[Record]],

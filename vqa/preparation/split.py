@@ -7,11 +7,11 @@ What belongs together stays together: records that share an image file's bytes, 
 same (vqa/image_hashes.py; --max_distance), and records with several images tie the groups of all of them.
 Whole groups are then dealt out so that every question type keeps the ratios, as closely as the groups allow.
 
-Published splits stay as they are. What is divided is `train`, or the only split there is, or what --divide
-names; it fills those splits of --ratios that are not there yet, in proportion to their ratios. A record of it
-that shares an image with a split that stays would leak: it is left out, counted in the manifest as filtered
-(--conflicts keep leaves it in the training split). Two splits that stay and share images are reported, not
-changed.
+Published splits stay as they are. What is divided is what --divide names; else the split that no publication
+has (`questions.jsonl`); else `train`, or the only one there is. It fills `train` and those splits of --ratios
+that are not there yet, in proportion. A record of it that shares an image with a split that stays would leak:
+it is left out, counted in the manifest as filtered (--conflicts keep leaves it in the training split). Two
+splits that stay and share images are reported, not changed.
 """
 
 from collections import Counter
@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vqa.cli import option, parse_arguments, positional_first
+from vqa.datasets.layouts import SPLITS
 from vqa.errors import UserError
 from vqa.image_hashes import MAX_DISTANCE, image_groups
 from vqa.images import DEFAULT_MAX_PIXELS
@@ -134,13 +135,16 @@ def parse_ratios(pairs: Iterable[str]) -> dict[str, Fraction]:
 
 
 def splits_to_divide(named: Sequence[str], folder: Folder) -> list[str]:
-    """The splits whose records may move. Raises UserError when that is not clear."""
+    """The splits whose records may move; see the module's text. Raises UserError when that is not clear."""
     there = ", ".join(folder.files)
     unknown = [name for name in named if name not in folder.files]
     if unknown:
         raise UserError(f"--divide {unknown[0]}: {folder.path} has {there}")
-    pool = list(named) or ([TRAIN] if TRAIN in folder.files else list(folder.files))
-    if not named and len(pool) > 1:
+    if named:
+        return list(named)
+    unsplit = [name for name in folder.files if name.lower() not in SPLITS]
+    pool = unsplit or [name for name in folder.files if SPLITS[name.lower()] == TRAIN] or list(folder.files)
+    if len(pool) > 1:
         raise UserError(f"{folder.path} has the splits {there}; say which to divide with --divide")
     return pool
 
@@ -167,7 +171,13 @@ def divide(
     origin = [split for split, records in files.items() for _ in records]
     records = [record for rows in files.values() for record in rows]
     kept = set(files) - set(pool)
-    missing = {name: share for name, share in ratios.items() if name not in kept}
+    roles = {SPLITS.get(name.lower(), name) for name in kept}
+    # The training split may grow; what is judged on stays as it was published, also under another name.
+    missing = {
+        name: share
+        for name, share in ratios.items()
+        if name == TRAIN or (name not in kept and SPLITS.get(name, name) not in roles)
+    }
     place: dict[int, str] = {index: split for index, split in enumerate(origin) if split in kept}
     left_out: Counter = Counter()
     conflicts, free = [], []

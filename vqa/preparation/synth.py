@@ -19,7 +19,8 @@ from typing import Any
 
 from vqa.cli import option, parse_arguments
 from vqa.errors import UserError
-from vqa.manifests import NOT_RECORDS, read_manifest, record_files, write_manifest
+from vqa.manifests import NOT_RECORDS, read_manifest, write_manifest
+from vqa.preparation.folders import check_synth_dir
 from vqa.preparation.summary import print_summary
 from vqa.synthesis.documents import find_fonts, write_documents
 from vqa.synthesis.fonts import DEFAULT_FOLDER, Face, document_faces, fingerprints, handwriting_fonts
@@ -103,10 +104,7 @@ def _parse(kind: str, arguments: type, argv: Sequence[str]) -> Any:
         raise UserError(f"--split {args.split!r}: not a name for a split")
     if args.fonts_dir != DEFAULT_FOLDER and not Path(args.fonts_dir).is_dir():
         raise UserError(f"--fonts_dir {args.fonts_dir}: no such folder")
-    output_dir = Path(args.output_dir)
-    earlier = read_manifest(output_dir)
-    if earlier.get("synthesis", {}).get("name") != kind and (earlier or record_files(output_dir)):
-        raise UserError(f"--output_dir {output_dir}: holds another data set; give another folder")
+    check_synth_dir(args.output_dir, kind)
     return args
 
 

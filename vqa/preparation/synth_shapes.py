@@ -3,13 +3,14 @@
 python prepare_data.py synth shapes --output_dir data/shapes --num_images 1000 --seed 0 --split train
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from vqa.cli import option, parse_arguments
 from vqa.errors import UserError
-from vqa.manifests import read_manifest, write_manifest
+from vqa.manifests import NOT_RECORDS, write_manifest
+from vqa.preparation.folders import check_synth_dir
 from vqa.preparation.summary import print_summary
 from vqa.synthesis.shapes import write_shapes
 
@@ -32,9 +33,9 @@ def main(argv: Sequence[str]) -> None:
     )
     if args.num_images < 1 or args.num_proc < 1:
         raise UserError("--num_images and --num_proc must be at least 1")
-    earlier = read_manifest(Path(args.output_dir))
-    if earlier and "synthesis" not in earlier:
-        raise UserError(f"--output_dir {args.output_dir}: holds another data set; give another folder")
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", args.split) or args.split in NOT_RECORDS:
+        raise UserError(f"--split {args.split!r}: not a name for a split")
+    check_synth_dir(args.output_dir, "shapes")
     counts = write_shapes(args.output_dir, args.num_images, args.seed, args.split, args.num_proc)
     manifest = write_manifest(
         args.output_dir,
