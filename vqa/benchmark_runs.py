@@ -16,6 +16,7 @@ from vqa.errors import UserError
 from vqa.files import sha256_file
 from vqa.prediction_runs import model_files
 
+STDERR = 2  # its file descriptor
 SPLITS = ("test", "validation")  # the first that a set has
 
 
@@ -71,8 +72,8 @@ def predict_records(
     command = [sys.executable, str(script), *(["--config", config] if config else [])]
     for name, value in settings.items():
         command += [f"--{name}", value]
-    # Its own output is no part of the table that this run prints.
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    # Its own output is no part of the table that this run prints: it goes to stderr.
+    done = subprocess.run(command, stdout=STDERR, check=False)
     if done.returncode:
         raise UserError(f"{records}: predict.py failed with exit code {done.returncode}")
     return True

@@ -149,15 +149,16 @@ def summarize(
     metrics |= _error_rates(predictions, columns)
     masked = {"roi": roi_predictions, "random": random_predictions}
     columns |= _flips(predictions, correct, masked, tolerance)
+    metrics["intervals"] = {}
     columns["overall/accuracy"] = (right, np.ones(len(right)))
     for key, field, groups in (("by_question_type", "qtype", by_type), ("by_source", "source", by_source)):
-        largest = sorted(groups, key=lambda name: -groups[name]["count"])[:MAX_GROUPS]
-        for name in largest:
+        metrics["intervals"] |= {f"{key}/{name}/accuracy": None for name in groups}
+        for name in sorted(groups, key=lambda name: -groups[name]["count"])[:MAX_GROUPS]:
             inside = np.array([row[field] == name for row in predictions])
             columns[f"{key}/{name}/accuracy"] = (right & inside, inside)
     clusters = [image_cluster(row) for row in predictions]
     bootstrap = {"resamples": resamples, "seed": seed}
-    metrics["intervals"] = clustered_intervals(columns, clusters, **bootstrap)
+    metrics["intervals"] |= clustered_intervals(columns, clusters, **bootstrap)
     metrics["intervals"] |= confidence_intervals(predictions, correct, clusters, **bootstrap)
     return metrics
 
