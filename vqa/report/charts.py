@@ -17,6 +17,7 @@ CALIBRATION_BINS = 10
 RISKS = (0.01, 0.05, 0.1)
 LABELS = 12  # rows and columns of a confusion table, before the rest is one label
 REST, ABSTAINED, NOT_ANSWERABLE, NO_OPTION = "(others)", "(abstained)", "(not answerable)", "(none of them)"
+_SPECIAL = (ABSTAINED, NOT_ANSWERABLE, NO_OPTION)
 
 Prediction = dict[str, Any]
 
@@ -109,11 +110,7 @@ def _confusion(qtype: str, pairs: list[tuple[Prediction, bool]]) -> Confusion:
         else:
             predicted = gold if right else _label(row["pred"], options, qtype, by_place)
         cells[gold, predicted] += 1
-    known = Counter(gold for gold, _ in cells.elements() if gold != NOT_ANSWERABLE)
-    if not by_place and qtype != "yes_no":
-        known.update(
-            predicted for _, predicted in cells.elements() if predicted not in (ABSTAINED, NO_OPTION)
-        )
+    known = Counter(name for pair in cells.elements() for name in pair if name not in _SPECIAL)
     frequent = [name for name, _ in known.most_common(LABELS)]
     shown = (
         sorted(frequent, key=lambda name: (name != "yes", name)) if qtype == "yes_no" else sorted(frequent)
@@ -122,10 +119,9 @@ def _confusion(qtype: str, pairs: list[tuple[Prediction, bool]]) -> Confusion:
 
 
 def _table(qtype: str, labels: list[str], cells: Counter[tuple[str, str]]) -> Confusion:
-    special = (NOT_ANSWERABLE, ABSTAINED, NO_OPTION)
     merged: Counter[tuple[str, str]] = Counter()
     for pair, count in cells.items():
-        merged[tuple(name if name in labels or name in special else REST for name in pair)] += count
+        merged[tuple(name if name in labels or name in _SPECIAL else REST for name in pair)] += count
     used_gold, used_predicted = {gold for gold, _ in merged}, {predicted for _, predicted in merged}
     gold = [*labels, *(name for name in (REST, NO_OPTION, NOT_ANSWERABLE) if name in used_gold)]
     predicted = [*labels, *(name for name in (REST, NO_OPTION, ABSTAINED) if name in used_predicted)]
