@@ -180,6 +180,17 @@ def test_a_border_line_is_seen(border, side, slant):
     assert has_border_line(cell, side)
 
 
+def test_frames_faint_lines_and_lines_with_gaps_are_seen():
+    frame = line_of_text("Cong hoa")
+    ImageDraw.Draw(frame).rectangle((1, 1, 238, 46), outline=(20, 20, 20), width=2)
+    assert has_border_line(frame, "left") and has_border_line(frame, "right")
+    faint, short = line_of_text("Cong hoa"), line_of_text("Cong hoa")
+    ImageDraw.Draw(faint).line((3, 0, 3, 48), fill=(160, 160, 160), width=1)
+    ImageDraw.Draw(short).line((3, 2, 3, 45), fill=(40, 40, 40), width=2)
+    assert has_border_line(faint, "left") and has_border_line(short, "left")
+    assert has_border_line(line_of_text("", 3), "left")
+
+
 def test_letters_and_dark_edges_are_no_border_lines():
     for words in ("1 Cong hoa", "| Cong hoa", "I went", "lly"):
         assert not has_border_line(line_of_text(words), "left")

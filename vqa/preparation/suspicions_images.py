@@ -19,6 +19,8 @@ STROKES = ("1", "|", "l", "I", "!")
 PLAIN_STROKES = ("1", "|")
 # A border covers so much of the crop's height, at least, in a window that a slanted line stays inside of ...
 LINE_COVER = 0.97
+# ... but for so much of it at the top and at the bottom ...
+LINE_GAP = 0.05
 # ... and the letters do not: all other ink is lower than this share of the height.
 INK_HEIGHT = 0.92
 # A box of so much of the image's area says nothing about where the evidence is.
@@ -82,26 +84,38 @@ def has_border_line(image: Image.Image, side: str) -> bool:
     if side == "right":
         grey = grey[:, ::-1]
     contrast = np.abs(grey - np.median(grey))
-    ink = contrast > max(30.0, 0.4 * np.percentile(contrast, 99.5))
+    ink = contrast > max(30.0, 0.28 * np.percentile(contrast, 99.5))
     # Lines along the top and the bottom, as of a table's cell, are no letters.
     ink = ink[ink.mean(axis=1) <= 0.8]
+    # Nor does a drawn line always reach both edges.
+    gap = int(LINE_GAP * len(ink))
+    ink = ink[gap : len(ink) - gap]
     height, width = ink.shape
     if height < 8 or width < 4:
         return False
+    end, other = _line_end(ink), _line_end(ink[:, ::-1])
+    if end is None:
+        return False
+    # One more column for the blur of a scan; the line at the other side is no letter either.
+    between = ink[:, end + 1 : width if other is None else width - other - 1]
+    rest = np.flatnonzero(between.any(axis=1))
+    return len(rest) == 0 or (rest[-1] - rest[0] + 1) / height < INK_HEIGHT
+
+
+def _line_end(ink: np.ndarray) -> int | None:
+    """Where a line from top to bottom at the left side of a mask ends, in columns; None without one."""
+    height, width = ink.shape
     window = max(2, height // 12)
     covers = np.lib.stride_tricks.sliding_window_view(ink, window, axis=1).any(axis=2).mean(axis=0)
     zone = int(min(0.25 * width, max(4.0, 0.5 * height)))
     start = int(np.argmax(covers[:zone]))
     if covers[start] < LINE_COVER:
-        return False
+        return None
     end = start + window
     while end < width and ink[:, end].mean() > 0.5:
         end += 1
-    if end - start > max(6, height // 4):
-        return False  # a bar or a dark page's edge: nobody would read it as a stroke
-    # One more column for the blur of a scan.
-    rest = np.flatnonzero(ink[:, end + 1 :].any(axis=1))
-    return len(rest) == 0 or (rest[-1] - rest[0] + 1) / height < INK_HEIGHT
+    # A bar or a dark page's edge: nobody would read it as a stroke.
+    return None if end - start > max(6, height // 4) else end
 
 
 def _labelled_part(image: Image.Image, boxes: Sequence[Sequence[float]]) -> Image.Image:
