@@ -12,9 +12,8 @@ Europe]" is an answer of several parts; it is accepted as published and without 
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
@@ -28,9 +27,8 @@ from vqa.datasets.layouts import (
     publication_folder,
     relative,
 )
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import texts_of
-from vqa.raw_forms import RowProblem
 
 EXPECTED = "{train,val,test}/<split>_human.json and <split>_augmented.json"
 _QUESTIONS = re.compile(r"(train|val|validation|test)(?:_(human|augmented))?\.jsonl?", re.I)
@@ -46,61 +44,54 @@ def find_input(given: Path | None) -> Path:
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of train, validation and test, of each those by people first."""
-    count: Counter[tuple[str, str]] = Counter()
-    for split, origin, path in _question_files(root):
-        beside = relative(root, path.parent)
-        images = ImageFinder(root, [f"{beside}/png", f"{beside}/images", beside, f"{beside}/{split}/png", ""])
-        for place, row in file_rows(path, options.image_dir):
-            where, number = f"{relative(root, path)}: {place}", count[split, origin]
-            count[split, origin] += 1
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
-            else:
-                yield _raw_row(root, beside, split, origin, number, row, where, images)
+    for (split, origin), paths in _question_files(root).items():
+        places = [relative(root, path.parent) for path in paths]
+        folders = [f"{place}/{name}" for place in places for name in ("png", "images", ".", f"{split}/png")]
+        images = ImageFinder(root, [*folders, ""])
+        for number, raw in published_rows(root, [(split, path) for path in paths], options.image_dir):
+            yield raw if raw.reason else _to_record(raw, root, origin, number, images)
 
 
-def _question_files(root: Path) -> list[tuple[str, str, Path]]:
-    """(split, origin, file), training first, of a split those by people first."""
-    files = [(split, "", path) for split, path in parquet_files(root)] or [
-        (SPLITS[match[1].lower()], (match[2] or "").lower(), path)
+def _question_files(root: Path) -> dict[tuple[str, str], list[Path]]:
+    """(split, origin) -> files, training first, of a split those by people first."""
+    files = [((split, ""), path) for split, path in parquet_files(root)] or [
+        ((SPLITS[match[1].lower()], (match[2] or "").lower()), path)
         for path, match in find_files(root, _QUESTIONS)
     ]
-    return sorted(files, key=lambda item: (SPLIT_ORDER.index(item[0]), item[1] != "human", item[1], item[2]))
+    found: dict[tuple[str, str], list[Path]] = {}
+    for key, path in sorted(
+        files, key=lambda item: (SPLIT_ORDER.index(item[0][0]), item[0][1] != "human", item)
+    ):
+        found.setdefault(key, []).append(path)
+    return found
 
 
-def _raw_row(
-    root: Path,
-    beside: str,
-    split: str,
-    origin: str,
-    number: int,
-    row: dict[str, Any],
-    where: str,
-    images: ImageFinder,
-) -> RawRow:
+def _to_record(raw: RawRow, root: Path, origin: str, number: int, images: ImageFinder) -> RawRow:
+    row = raw.row
     mark = row.get("human_or_machine", row.get("type"))
     origin = origin or (_ORIGINS.get(mark, "") if isinstance(mark, int | str) else "")
     name = image_name(row, "imgname", "image")
     answers = accepted_labels(row.get("label", row.get("answer")))
     if name is None:
-        return RawRow(split, row, where, reason="imgname: missing")
+        return raw.rejected("imgname: missing")
     if not answers:
-        return RawRow(split, row, where, reason="label: missing")
+        return raw.rejected("label: missing")
+    image = images.find(name)
     meta = {key: value for key, value in row.items() if key not in _TAKEN}
     if origin:
         meta["origin"] = origin
-    table = PurePosixPath(beside) / "tables" / f"{PureWindowsPath(name).stem}.csv"
+    table = PurePosixPath(image).parent.parent / "tables" / f"{PurePosixPath(image).stem}.csv"
     if (root / table).is_file():
         meta["table"] = table.as_posix()
     record = {
-        "id": f"chartqa/{split}/{origin + '/' if origin else ''}{number:06d}",
-        "images": [images.find(name)],
+        "id": f"chartqa/{raw.split}/{origin + '/' if origin else ''}{number:06d}",
+        "images": [image],
         "question": row.get("query", row.get("question")),
         "answers": answers,
         "answerable": True,
         "meta": meta,
     }
-    return RawRow(split, row, where, record)
+    return raw.made(record)
 
 
 def accepted_labels(label: Any) -> list[str]:

@@ -15,6 +15,7 @@ of a question, and become "image 1", "image 2" where one stands within it.
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.generic import SUFFIXES, find_json_input, image_folder, json_files
 from vqa.datasets.layouts import ImageFinder, files_inside, split_of
 from vqa.datasets.raw_json import read_json
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
 from vqa.raw_forms import RowProblem
@@ -87,24 +88,22 @@ def _form(description: dict[str, Any]) -> Form:
 
 
 def _file_rows(path: Path, shown: str, name: str, form: Form, finder: ImageFinder) -> Iterator[RawRow]:
-    split = split_of(path.stem, "train")
-    for index, (place, row) in enumerate(file_rows(path)):
-        where = f"{path.name}: {place}"
-        if isinstance(row, RowProblem):
-            yield RawRow(split, row.raw, where, reason=str(row))
+    for index, raw in published_rows(path.parent, [(split_of(path.stem, "train"), path)]):
+        if raw.reason:
+            yield raw
             continue
         try:
-            turns, rest = read_turns(row, form)
+            turns, rest = read_turns(raw.row, form)
         except RowProblem as problem:
-            yield RawRow(split, row, where, reason=str(problem))
+            yield raw.rejected(str(problem))
             continue
         for turn in turns:
-            turn_where = f"{where}, turn {turn.index}" if len(turns) > 1 else where
+            of_turn = replace(raw, where=f"{raw.where}, turn {turn.index}") if len(turns) > 1 else raw
             if turn.reason:
-                yield RawRow(split, row, turn_where, reason=turn.reason)
+                yield of_turn.rejected(turn.reason)
                 continue
             identity = f"{name}/{shown}/{index:06d}-{turn.index}"
-            yield RawRow(split, row, turn_where, _record(turn, identity, len(turns), rest, finder))
+            yield of_turn.made(_record(turn, identity, len(turns), rest, finder))
 
 
 def _record(

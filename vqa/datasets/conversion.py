@@ -50,6 +50,14 @@ class RawRow:
     filtered: str = ""
     repairs: tuple[str, ...] = ()
 
+    def rejected(self, reason: str) -> "RawRow":
+        """The same row, with the reason why it makes no record."""
+        return replace(self, record=None, reason=reason)
+
+    def made(self, record: dict[str, Any], repairs: tuple[str, ...] = ()) -> "RawRow":
+        """The same row, with its record."""
+        return replace(self, record=record, repairs=self.repairs + repairs)
+
 
 @dataclass(frozen=True)
 class ConvertOptions:

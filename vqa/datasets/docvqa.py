@@ -31,7 +31,7 @@ from vqa.datasets.layouts import (
     relative,
 )
 from vqa.datasets.raw_json import read_json
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import texts_of
 from vqa.datasets.text_evidence import PageText, Word, clipped, corners_box
 from vqa.errors import UserError
@@ -42,6 +42,7 @@ _QUESTIONS = re.compile(r"(?:spdocvqa_)?(train|val|validation|test)(?:_v\d+\.\d+
 _OCR_FOLDERS = {"spdocvqa_ocr", "ocr_results", "ocr"}
 _IMAGE_FOLDERS = ("spdocvqa_images", "documents", "images")
 MAX_OCR_BYTES = 2**25
+WITHHELD = {"test": " (those of the test split are withheld)"}
 UNREADABLE_OCR = "OCR file unreadable, no boxes"
 
 
@@ -64,46 +65,30 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
             *(f"{beside}/{name}" for name in _IMAGE_FOLDERS),
         ]
         images = ImageFinder(root, places)
-        for place, row in file_rows(path, options.image_dir):
-            where = f"{relative(root, path)}: {place}"
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
-                continue
-            name = image_name(row, "image", "image_path", "file_name")
-            answers = list(dict.fromkeys(texts_of(row.get("answers"))))
-            if name is None:
-                yield RawRow(split, row, where, reason="image: missing")
-            elif not answers:
-                withheld = " (those of the test split are withheld)" if split == "test" else ""
-                yield RawRow(split, row, where, reason=f"answers: none is given{withheld}")
-            else:
-                page, repairs = ocr.page(_page_of(row, name))
-                yield RawRow(
-                    split,
-                    row,
-                    where,
-                    {
-                        "id": f"docvqa/{split}/{row.get('questionId', place.replace(' ', '-'))}",
-                        "images": [images.find(name, PureWindowsPath(name).name)],
-                        "question": row.get("question"),
-                        "answers": answers,
-                        "answerable": True,
-                        "question_type": "extractive",
-                        "boxes": page.boxes_of(answers) if page else [],
-                        "meta": {k: v for k, v in row.items() if k not in ("question", "answers", "image")},
-                    },
-                    repairs=repairs,
-                )
+        for number, raw in published_rows(root, [(split, path)], options.image_dir):
+            yield raw if raw.reason else _to_record(raw, f"row-{number}", images, ocr)
 
 
-def _page_of(row: dict[str, Any], image: str) -> str:
-    """The name of the page, under which its OCR is filed; Parquet tells it apart from the image."""
-    known = row.get("ucsf_document_id"), row.get("ucsf_document_page_no")
-    return (
-        f"{known[0]}_{known[1]}"
-        if image.startswith("images/") and all(known)
-        else PureWindowsPath(image).stem
-    )
+def _to_record(raw: RawRow, number: str, images: ImageFinder, ocr: "_Ocr") -> RawRow:
+    row = raw.row
+    name = image_name(row, "image", "image_path", "file_name")
+    answers = list(dict.fromkeys(texts_of(row.get("answers"))))
+    if name is None:
+        return raw.rejected("image: missing")
+    if not answers:
+        return raw.rejected("answers: none is given" + WITHHELD.get(raw.split, ""))
+    page, repairs = ocr.page(PureWindowsPath(name).stem)
+    record = {
+        "id": f"docvqa/{raw.split}/{row.get('questionId', number)}",
+        "images": [images.find(name, PureWindowsPath(name).name)],
+        "question": row.get("question"),
+        "answers": answers,
+        "answerable": True,
+        "question_type": "extractive",
+        "boxes": page.boxes_of(answers) if page else [],
+        "meta": {key: value for key, value in row.items() if key not in ("question", "answers", "image")},
+    }
+    return raw.made(record, repairs)
 
 
 def _question_files(root: Path) -> list[SplitFile]:

@@ -28,6 +28,7 @@ from vqa.datasets.layouts import (
     relative,
 )
 from vqa.datasets.raw_json import read_json
+from vqa.datasets.row_values import number, numbers
 from vqa.datasets.text_evidence import clipped, corners_box
 from vqa.errors import UserError
 
@@ -127,16 +128,16 @@ def read_entities(path: Path) -> list[Entity]:
     if not isinstance(form, list):
         raise UserError(f'{path}: expected {{"form": [entities]}}')
     entities = []
-    for number, entity in enumerate(form):
+    for index, entity in enumerate(form):
         if not (
             isinstance(entity, dict)
-            and type(entity.get("id")) is int
+            and type(number(entity.get("id"))) is int
             and isinstance(entity.get("text"), str)
             and isinstance(entity.get("label"), str)
             and isinstance(entity.get("linking"), list)
         ):
-            raise UserError(f"{path}: entity {number}: expected id, text, label, box and linking")
-        entities.append({**entity, "box": corners_box(entity.get("box"))})
+            raise UserError(f"{path}: entity {index}: expected id, text, label, box and linking")
+        entities.append({**entity, "id": number(entity["id"]), "box": corners_box(entity.get("box"))})
     return entities
 
 
@@ -148,9 +149,7 @@ def _links(
     headers: dict[int, str] = {}
     for entity in entities:
         for link in entity["linking"]:
-            if not isinstance(link, list) or [type(end) for end in link] != [int, int]:
-                continue
-            ends = {by_id[end]["label"]: by_id[end] for end in link if end in by_id}
+            ends = {by_id[end]["label"]: by_id[end] for end in numbers(link, 2) or () if end in by_id}
             if ends.keys() == {"question", "answer"}:
                 known = values[ends["question"]["id"]]
                 if ends["answer"] not in known:

@@ -5,15 +5,16 @@ its name; a row that names its own split keeps it. Images are relative to the fo
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import ImageFinder, files_inside, split_of
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.errors import UserError
 from vqa.manifests import NOT_RECORDS
-from vqa.raw_forms import IMAGE_NAMES, RowProblem
+from vqa.raw_forms import IMAGE_NAMES
 
 SUFFIXES = (".json", ".jsonl")
 NOT_DATA = ("manifest", "dataset_info", "dataset_infos", "state", *NOT_RECORDS)
@@ -54,16 +55,16 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield every row of every file, in order; what a row lacks is inferred when it is checked."""
     images = ImageFinder(image_folder(root), ("",))
     for path in json_files(root):
-        for index, (place, row) in enumerate(file_rows(path)):
-            where, split = f"{path.name}: {place}", split_of(path.stem)
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
+        for index, raw in published_rows(path.parent, [(split_of(path.stem), path)]):
+            row = raw.row
+            if raw.reason:
+                yield raw
                 continue
-            if isinstance(row.get("split"), str) and row["split"].strip():
-                split = split_of(row["split"])
+            own = row.get("split")
+            split = split_of(own) if isinstance(own, str) and own.strip() else raw.split
             named = {"id": row.get("id") or f"generic/{path.name}/{index:06d}", "split": split}
             found = {name: _found(row[name], images) for name in IMAGE_NAMES if name in row}
-            yield RawRow(split, row, where, {**row, **named, **found})
+            yield replace(raw, split=split).made({**row, **named, **found})
 
 
 def _found(value: Any, images: ImageFinder) -> Any:

@@ -5,13 +5,16 @@ A row that cannot be used comes as a `RowProblem`, for the rejects; a file that 
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from vqa.datasets.conversion import RawRow
 from vqa.datasets.hub_images import write_image
 from vqa.datasets.hub_values import plain
 from vqa.datasets.raw_json import MAX_JSON_BYTES, check_file, read_json, read_text
@@ -56,6 +59,24 @@ def file_rows(path: Path, image_dir: Path | None = None) -> Iterator[tuple[str, 
             yield f"line {line}", row
     else:
         raise UserError(f"{path}: a table is {', '.join(TABLE_SUFFIXES)}, not {suffix or 'without suffix'}")
+
+
+def published_rows(
+    root: Path, files: Iterable[tuple[str, Path]], image_dir: Path | None = None
+) -> Iterator[tuple[int, RawRow]]:
+    """Yield (number within its split, row) of `files`, (split, path) each; with a reason if it is no object.
+
+    Raises:
+        UserError: as `file_rows`.
+    """
+    numbers: Counter[str] = Counter()
+    for split, path in files:
+        shown = path.relative_to(root).as_posix()
+        for place, row in file_rows(path, image_dir):
+            raw = RawRow(split, row, f"{shown}: {place}")
+            broken = isinstance(row, RowProblem)
+            yield numbers[split], replace(raw, row=row.raw, reason=str(row)) if broken else raw
+            numbers[split] += 1
 
 
 def _json_list(path: Path) -> list[Any] | None:

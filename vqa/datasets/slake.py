@@ -11,18 +11,18 @@ language. Closed Chinese questions are `mcq` over their pair of answers (是的,
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
-from vqa.datasets.layouts import ImageFinder, publication_folder, split_files
+from vqa.datasets.layouts import ImageFinder, folders, publication_folder, relative, split_files
 from vqa.datasets.raw_json import begins_with_key
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import answer_text, closed_fields
 from vqa.datasets.slake_boxes import corners, mentioned, read_objects
 from vqa.errors import UserError
 from vqa.images import ImageProblem, image_size, resolve_inside
-from vqa.raw_forms import RowProblem
 
 LANGUAGES = ("en", "zh")
 _USED = ("img_name", "question", "answer")
@@ -43,28 +43,27 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     if options.language not in (*LANGUAGES, "all"):
         raise UserError(f"--language {options.language}: SLAKE has {', '.join(LANGUAGES)}; or all")
     images = _Images(root)
-    for split, path in split_files(root, (".json",)):
-        for index, (place, row) in enumerate(file_rows(path)):
-            where = f"{path.name}: {place}"
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
-            elif options.language not in ("all", _language(row)):
-                yield RawRow(split, row, where, filtered="language")
-            else:
-                yield _to_record(split, index, row, where, images)
+    for index, raw in published_rows(root, split_files(root, (".json",))):
+        if raw.reason:
+            yield raw
+        elif options.language not in ("all", _language(raw.row)):
+            yield replace(raw, filtered="language")
+        else:
+            yield _to_record(raw, index, images)
 
 
-def _to_record(split: str, index: int, row: dict[str, Any], where: str, images: "_Images") -> RawRow:
+def _to_record(raw: RawRow, index: int, images: "_Images") -> RawRow:
+    row = raw.row
     name, question = row.get("img_name"), row.get("question")
     if not isinstance(name, str):
-        return RawRow(split, row, where, reason="img_name: expected a path, such as xmlab1/source.jpg")
+        return raw.rejected("img_name: expected a path, such as xmlab1/source.jpg")
     answer, repairs = answer_text(row.get("answer"))
     image = images.find(name)
     boxes, labels, whole = images.evidence(image, f"{question} ; {answer}")
     if not whole:
         repairs += ("entries of detection.json left out",)
     record = {
-        "id": f"slake/{split}/{row.get('qid', f'{index:06d}')}",
+        "id": f"slake/{raw.split}/{row.get('qid', f'{index:06d}')}",
         "images": [image],
         "question": question,
         "answers": [answer],
@@ -75,7 +74,7 @@ def _to_record(split: str, index: int, row: dict[str, Any], where: str, images: 
         record["meta"]["box_labels"] = labels
     if str(row.get("answer_type")).strip().upper() == "CLOSED":
         record |= closed_fields(question, answer)
-    return RawRow(split, row, where, record, repairs=repairs)
+    return raw.made(record, repairs)
 
 
 def _language(row: dict[str, Any]) -> str:
@@ -92,7 +91,8 @@ class _Images:
     def __init__(self, root: Path) -> None:
         self.root = root
         # An archive that was unpacked into a folder of its own name holds it twice.
-        self.find = ImageFinder(root, ("imgs", "imgs/imgs", "images", "")).find
+        others = (relative(root, folder) for folder, _ in folders(root, depth=1))
+        self.find = ImageFinder(root, ("imgs", "imgs/imgs", "images", "", *others)).find
         self._objects: dict[str, tuple[list[tuple[str, list[float]]], bool]] = {}
 
     def evidence(self, name: str, text: str) -> tuple[list[list[float]], list[str], bool]:

@@ -17,15 +17,16 @@ a third part, `x1, y1, x2, y2`, counted from 1: it becomes the evidence box.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from vqa.datasets.conversation_turns import Form, read_turns
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     ImageFinder,
     files_inside,
+    image_name,
     natural_key,
     parquet_files,
     publication_folder,
@@ -33,7 +34,7 @@ from vqa.datasets.layouts import (
     split_files,
 )
 from vqa.datasets.raw_json import parse_json, read_lines
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import answer_text
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
@@ -66,16 +67,8 @@ def find_kvasir(given: Path | None) -> Path:
 def kvasir_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of `metadata.csv`, then those of the x1 files."""
     images = ImageFinder(root, ("images", "imgs", ""))
-    count: Counter[str] = Counter()
-    for split, path in _kvasir_files(root):
-        for place, row in file_rows(path, options.image_dir):
-            where = f"{relative(root, path)}: {place}"
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
-                continue
-            kind = f"kvasir_vqa/{'x1/' if row.keys() & _OF_X1 else ''}{split}"
-            yield _kvasir_record(split, f"{kind}/{count[kind]:06d}", row, where, images)
-            count[kind] += 1
+    for number, raw in published_rows(root, _kvasir_files(root), options.image_dir):
+        yield raw if raw.reason else _kvasir_record(raw, number, images)
 
 
 def _kvasir_files(root: Path) -> list[tuple[str, Path]]:
@@ -85,19 +78,23 @@ def _kvasir_files(root: Path) -> list[tuple[str, Path]]:
     return copies or metadata + split_files(root, _X1_FORMS)
 
 
-def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, images: ImageFinder) -> RawRow:
+def _kvasir_record(raw: RawRow, number: int, images: ImageFinder) -> RawRow:
+    row = raw.row
     image, question, answer = row.get("img_id"), row.get("question"), row.get("answer")
     if "messages" in row:
-        image, question, answer = _from_messages(row)
+        try:
+            image, question, answer = _from_messages(row)
+        except RowProblem as problem:
+            return raw.rejected(str(problem))
     if not isinstance(image, str) or not image.strip():
-        return RawRow(split, row, where, reason="img_id: expected the image's id")
+        return raw.rejected("img_id: expected the image's id")
     answer, repairs = answer_text(answer)
     if isinstance(answer, str) and ";" in answer:
         answer = "; ".join(part.strip() for part in answer.split(";") if part.strip())
     meta = {key: _parsed(value) for key, value in row.items() if key in _KVASIR_META}
     record: dict[str, Any] = {
-        "id": name,
-        "images": [_of_cell(row) or images.find(image.strip())],
+        "id": f"kvasir_vqa/{'x1/' if row.keys() & _OF_X1 else ''}{raw.split}/{number:06d}",
+        "images": [images.find(*filter(None, (image_name(row, "image"), image.strip())))],
         "question": question,
         "answers": [answer],
         "meta": {"img_id": image.strip(), **meta},
@@ -109,17 +106,11 @@ def _kvasir_record(split: str, name: str, row: dict[str, Any], where: str, image
         options = KVASIR_CHOICES.get(question.strip().casefold(), [])
         if answer.casefold() in options:
             record |= {"question_type": "mcq", "answer_candidates": options, "answers": [answer.casefold()]}
-    return RawRow(split, row, where, record, repairs=repairs)
+    return raw.made(record, repairs)
 
 
 _OF_X1 = {"complexity", "original", "question_class", "messages"}
 _KVASIR_META = ("source", "complexity", "original", "question_class")
-
-
-def _of_cell(row: dict[str, Any]) -> str:
-    """The file that the image in a Parquet cell was written to; exports as JSON only tell a path there."""
-    image = row.get("image")
-    return image if isinstance(image, str) else ""
 
 
 def _parsed(value: Any) -> Any:
@@ -132,14 +123,16 @@ def _parsed(value: Any) -> Any:
         return value
 
 
-def _from_messages(row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    """(image id, question, answer) of a row {messages: [user, assistant], images: [path]}."""
-    messages, images = row.get("messages"), row.get("images")
-    texts = [turn.get("content") for turn in messages if isinstance(turn, dict)] if messages else []
-    if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
-        return None, None, None
-    path = images[0] if isinstance(images, list) and images and isinstance(images[0], str) else ""
-    return PureWindowsPath(path).stem or None, texts[0].replace("<image>", "").strip(), texts[1]
+def _from_messages(row: dict[str, Any]) -> tuple[str, str, str]:
+    """(image id, question, answer) of a row {messages: [user, assistant], images: [path]}.
+
+    Raises:
+        RowProblem: it is no such conversation.
+    """
+    (first, *others), _ = read_turns(row, Form(alpaca=False))
+    if others or first.reason or len(first.images) != 1:
+        raise RowProblem(first.reason or "messages: expected one question about one image, and its answer")
+    return PureWindowsPath(first.images[0]).stem, first.question, first.answer
 
 
 def find_endovis(given: Path | None) -> Path:
@@ -163,10 +156,13 @@ def endovis_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
                 continue
             for index, line in enumerate(lines):
                 if line.strip():
-                    where = f"{relative(root, path)}:{index + 1}"
-                    meta = {"sequence": number, "frame": frame, "answer_form": kind}
-                    identity = f"endovis18_vqa/{sequence.name}/{kind}/{frame}/{index:02d}"
-                    yield _endovis_record(split, identity, line, where, images.find(frame), meta)
+                    raw = RawRow(split, line, f"{relative(root, path)}:{index + 1}")
+                    fields = {
+                        "id": f"endovis18_vqa/{sequence.name}/{kind}/{frame}/{index:02d}",
+                        "images": [images.find(frame)],
+                        "meta": {"sequence": number, "frame": frame, "answer_form": kind},
+                    }
+                    yield _endovis_record(raw, fields)
 
 
 def _question_folders(root: Path) -> list[tuple[int, Path]]:
@@ -178,26 +174,22 @@ def _question_folders(root: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def _endovis_record(
-    split: str, identity: str, line: str, where: str, image: str, meta: dict[str, Any]
-) -> RawRow:
-    question, *rest = (part.strip() for part in line.split("|"))
+def _endovis_record(raw: RawRow, fields: dict[str, Any]) -> RawRow:
+    question, *rest = (part.strip() for part in raw.row.split("|"))
     if len(rest) not in (1, 2) or not question or not rest[0]:
-        return RawRow(split, line, where, reason="expected question|answer")
+        return raw.rejected("expected question|answer")
     answer = rest[0]
-    record: dict[str, Any] = {
-        "id": identity, "images": [image], "question": question, "answers": [answer], "meta": meta,
-    }  # fmt: skip
+    record = {**fields, "question": question, "answers": [answer]}
     if len(rest) == 2:
         corners = re.findall(r"\d+", rest[1])
         if len(corners) != 4:
-            return RawRow(split, line, where, reason=f"box: expected x1, y1, x2, y2, not {rest[1]!r}")
+            return raw.rejected(f"box: expected x1, y1, x2, y2, not {rest[1]!r}")
         x0, y0, x1, y1 = map(int, corners)
         record["boxes"] = [[x0 - 1, y0 - 1, x1, y1]]
     for options in (PLACES, STATES):
         if answer in options:
             record |= {"question_type": "mcq", "answer_candidates": options}
-    return RawRow(split, line, where, record)
+    return raw.made(record)
 
 
 KVASIR_VQA = Converter(

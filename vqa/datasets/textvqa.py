@@ -21,6 +21,7 @@ from typing import Any
 
 from vqa.answers import is_abstention
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.docvqa import WITHHELD
 from vqa.datasets.layouts import (
     SPLITS,
     ImageFinder,
@@ -33,7 +34,7 @@ from vqa.datasets.layouts import (
     publication_folder,
     relative,
 )
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import file_rows, published_rows
 from vqa.datasets.row_values import number, texts_of
 from vqa.datasets.text_evidence import Box, PageText, Word, clipped
 from vqa.errors import UserError
@@ -44,7 +45,14 @@ REMARK = "answering does not require reading text in the image"
 _SPLIT = "(train|val|validation|test)"
 _QUESTIONS = re.compile(rf"(?:TextVQA_(?P<version>[\d.]+)_)?{_SPLIT}\.jsonl?", re.I)
 _OCR = re.compile(rf"TextVQA_Rosetta_OCR_v(?P<version>[\d.]+)_{_SPLIT}\.jsonl?", re.I)
-_IMAGE_FOLDERS = ("train_images", "test_images", "images", "train_val_images/train_images", "")
+_IMAGE_FOLDERS = (
+    "train_images",
+    "test_images",
+    "images",
+    "train_val_images/train_images",
+    "train_val_images",
+    "",
+)
 
 
 def find_input(given: Path | None) -> Path:
@@ -64,38 +72,30 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         ocr = read_ocr(ocr_files[split]) if split in ocr_files else {}
         beside = relative(root, path.parent)
         images = ImageFinder(root, [*_IMAGE_FOLDERS, *(f"{beside}/{name}" for name in _IMAGE_FOLDERS)])
-        for place, row in file_rows(path, options.image_dir):
-            where = f"{relative(root, path)}: {place}"
-            if isinstance(row, RowProblem):
-                yield RawRow(split, row.raw, where, reason=str(row))
+        for index, raw in published_rows(root, [(split, path)], options.image_dir):
+            row = raw.row
+            if raw.reason:
+                yield raw
                 continue
-            # Parquet has the image beside its id.
-            name = image_name(
-                row, *(("image", "image_id") if path.suffix == ".parquet" else ("image_id", "image"))
-            )
+            names = [name for field in ("image", "image_id") if (name := image_name(row, field))]
             verdict = vote(row.get("answers"))
-            if name is None:
-                yield RawRow(split, row, where, reason="image_id: missing")
+            if not names:
+                yield raw.rejected("image_id: missing")
             elif verdict is None:
-                withheld = " (those of the test split are withheld)" if split == "test" else ""
-                yield RawRow(split, row, where, reason=f"answers: none is given{withheld}")
+                yield raw.rejected("answers: none is given" + WITHHELD.get(split, ""))
             else:
-                image = images.find(name)
-                yield RawRow(
-                    split,
-                    row,
-                    where,
-                    {
-                        "id": f"textvqa/{split}/{row.get('question_id', place.replace(' ', '-'))}",
-                        "images": [image],
-                        "question": row.get("question"),
-                        "answers": verdict,
-                        "answerable": bool(verdict),
-                        "question_type": "extractive",
-                        "boxes": pixel_boxes(ocr.get(row.get("image_id"), []), verdict, partial(size, image)),
-                        "meta": {k: v for k, v in row.items() if k not in ("question", "image")},
-                    },
-                )
+                image = images.find(*names)
+                record = {
+                    "id": f"textvqa/{split}/{row.get('question_id', f'row-{index}')}",
+                    "images": [image],
+                    "question": row.get("question"),
+                    "answers": verdict,
+                    "answerable": bool(verdict),
+                    "question_type": "extractive",
+                    "boxes": pixel_boxes(ocr.get(row.get("image_id"), []), verdict, partial(size, image)),
+                    "meta": {key: value for key, value in row.items() if key not in ("question", "image")},
+                }
+                yield raw.made(record)
 
 
 def vote(answers: Any) -> list[str] | None:

@@ -14,6 +14,7 @@ A training row whose `qid_linked_id` a test row has is a paraphrase of a test qu
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,11 @@ from vqa.datasets.layouts import (
     image_name,
     parquet_files,
     publication_folder,
-    relative,
     split_files,
 )
 from vqa.datasets.raw_json import begins_with_key
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import answer_text, closed_fields
-from vqa.raw_forms import RowProblem
 
 LEAKS = "qid_linked_id: a paraphrase of this question is in the test split"
 QUESTION_TYPES = (
@@ -61,37 +60,37 @@ def find_input(given: Path | None) -> Path:
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the public file, or of the derived training and test files, in their order."""
-    found = []
-    for split, path in parquet_files(root) or annotation_files(root):
-        for index, (place, row) in enumerate(file_rows(path, options.image_dir)):
-            found.append((split or _split(row), index, f"{relative(root, path)}: {place}", row))
-    tested = {_linked(row) for split, _, _, row in found if split == "test"} - {""}
+    files = parquet_files(root) or annotation_files(root)
+    found = [
+        (index, replace(raw, split=raw.split or _split(raw.row)))
+        for index, raw in published_rows(root, files, options.image_dir)
+    ]
+    tested = {_linked(raw.row) for _, raw in found if raw.split == "test"} - {""}
     images = ImageFinder(root, (*IMAGE_FOLDERS, ""))
-    for split, index, where, row in found:
-        if isinstance(row, RowProblem):
-            yield RawRow(split, row.raw, where, reason=str(row))
-        elif split != "test" and _linked(row) in tested:
-            yield RawRow(split, row, where, reason=LEAKS)
+    for index, raw in found:
+        if raw.reason:
+            yield raw
+        elif raw.split != "test" and _linked(raw.row) in tested:
+            yield raw.rejected(LEAKS)
         else:
-            yield from _to_records(split, index, row, where, images)
+            yield from _to_records(raw, index, images)
 
 
-def _to_records(
-    split: str, index: int, row: dict[str, Any], where: str, images: ImageFinder
-) -> Iterator[RawRow]:
+def _to_records(raw: RawRow, index: int, images: ImageFinder) -> Iterator[RawRow]:
+    row = raw.row
     image = image_name(row, "image_name", "image")
     if image is None:
-        yield RawRow(split, row, where, reason="image_name: expected the name of an image file")
+        yield raw.rejected("image_name: expected the name of an image file")
         return
     name = row.get("qid", f"{index:06d}") if "phrase_type" in row else f"{index:06d}"
     meta, repairs = _mended({key: value for key, value in row.items() if key not in _USED})
     turns = _turns(row)
     if not turns:
-        yield RawRow(split, row, where, reason="conversations: no question with an answer")
+        yield raw.rejected("conversations: no question with an answer")
     for number, (question, answer) in enumerate(turns):
         answer, mended = answer_text(answer)
         record = {
-            "id": f"vqa_rad/{split}/{name}" + (f"-{number}" if len(turns) > 1 else ""),
+            "id": f"vqa_rad/{raw.split}/{name}" + (f"-{number}" if len(turns) > 1 else ""),
             "images": [images.find(image)],
             "question": question.strip() if isinstance(question, str) else question,
             "answers": [answer],
@@ -99,7 +98,7 @@ def _to_records(
         }
         if meta.get("answer_type") == "CLOSED":
             record |= closed_fields(question, answer)
-        yield RawRow(split, row, where, record, repairs=repairs + mended)
+        yield raw.made(record, repairs + mended)
 
 
 def _split(row: Any) -> str:

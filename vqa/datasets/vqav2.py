@@ -16,6 +16,7 @@ memory, about 2 GB for VQA v2's training split.
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,10 +32,9 @@ from vqa.datasets.layouts import (
     split_of,
 )
 from vqa.datasets.raw_json import read_json
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import texts_of
 from vqa.errors import UserError
-from vqa.raw_forms import RowProblem
 
 _SUBFOLDERS = ("", "annotations", "questions")
 _SUBTYPE = re.compile(r"(?P<split>train|val|test)(?:-dev)?(?P<year>20\d\d)")
@@ -61,12 +61,8 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     for split, path in question_files(root):
         if not path.stem.endswith("_questions"):
             images = _finder(root, path, "")
-            for index, (place, row) in enumerate(file_rows(path)):
-                where = f"{path.name}: {place}"
-                if isinstance(row, RowProblem):
-                    yield RawRow(split, row.raw, where, reason=str(row))
-                else:
-                    yield _to_record(split, index, row, where, images, "")
+            for index, raw in published_rows(root, [(split, path)]):
+                yield raw if raw.reason else _to_record(raw, index, images, "")
             continue
         value = read_json(path)
         questions = value.get("questions") if isinstance(value, dict) else None
@@ -79,12 +75,12 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         images = _finder(root, path, coco)
         annotations = _annotations(root, path)
         for index, row in enumerate(questions):
-            where = f"{path.name}: question {index}"
+            raw = RawRow(split, row, f"{path.name}: question {index}")
             if not isinstance(row, dict):
-                yield RawRow(split, row, where, reason="expected an object")
+                yield raw.rejected("expected an object")
                 continue
             whole = {**annotations.get(str(row.get("question_id")), {}), **row}
-            yield _to_record(split, index, whole, where, images, coco)
+            yield _to_record(replace(raw, row=whole), index, images, coco)
 
 
 def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
@@ -100,21 +96,20 @@ def _annotations(root: Path, questions: Path) -> dict[str, dict[str, Any]]:
     return {str(item.get("question_id")): item for item in annotations if isinstance(item, dict)}
 
 
-def _to_record(
-    split: str, index: int, row: dict[str, Any], where: str, images: ImageFinder, coco: str
-) -> RawRow:
+def _to_record(raw: RawRow, index: int, images: ImageFinder, coco: str) -> RawRow:
+    row = raw.row
     image = _image(row, images, coco)
     if image is None:
-        return RawRow(split, row, where, reason="image_id: expected COCO's number, or image: a path")
+        return raw.rejected("image_id: expected COCO's number, or image: a path")
     said = texts_of(row.get("answers", row.get("answer")))
     if not said:
-        return RawRow(split, row, where, reason=_NO_ANSWERS)
+        return raw.rejected(_NO_ANSWERS)
     agreed = row.get("multiple_choice_answer")
     counts = Counter(said)
     answers = sorted(counts, key=lambda text: (-counts[text], text != agreed, said.index(text)))
     meta = {name: value for name, value in row.items() if name not in ("question", "image", "answer")}
     record = {
-        "id": f"vqav2/{split}/{row.get('question_id', f'{index:06d}')}",
+        "id": f"vqav2/{raw.split}/{row.get('question_id', f'{index:06d}')}",
         "images": [image],
         "question": row.get("question"),
         "answers": answers,
@@ -122,7 +117,7 @@ def _to_record(
     }
     if answers[0] in ("yes", "no"):
         record |= {"answers": answers[:1], "question_type": "yes_no"}
-    return RawRow(split, row, where, record)
+    return raw.made(record)
 
 
 def _finder(root: Path, path: Path, coco: str) -> ImageFinder:
