@@ -270,7 +270,9 @@ def test_a_paired_comparison():
     swapped = compare_paired(right_b, right_a, range(200), {})["overall"]
     assert swapped["difference"] == -0.5 and swapped["p_value"] == overall["p_value"]
     assert swapped["interval"] == pytest.approx([-high, -low])
-    # Fifty records about one image are one piece of evidence.
+    many = compare_paired(right_a, right_b, range(200), {"by_source": [str(i // 2) for i in range(200)]})
+    assert len(many["by_source"]) == 50  # of a hundred
+    # Two hundred records about one image are one piece of evidence.
     same = compare_paired(right_a, right_b, ["one"] * 200, {})["overall"]
     assert same["interval"] is None and same["p_value"] == 1.0
 

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 RESAMPLES = 1000
+MAX_GROUPS = (
+    50  # of a kind that intervals are given for, the largest; thousands of sources would take minutes
+)
 _BLOCK = 2_000_000  # cluster draws held at once: bounds the memory, not the result
 Column = Sequence[float] | np.ndarray
 

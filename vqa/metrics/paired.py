@@ -6,13 +6,14 @@ their answers on an image would be as likely as not (Fisher 1935; Good 2005, "Pe
 Bootstrap Tests of Hypotheses"). With one record an image it is the exact form of McNemar's test.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vqa.errors import UserError
-from vqa.metrics.bootstrap import RESAMPLES, cluster_numbers, clustered_intervals, image_cluster
+from vqa.metrics.bootstrap import MAX_GROUPS, RESAMPLES, cluster_numbers, clustered_intervals, image_cluster
 
 SMALLEST_P = 1e-10  # below it, rounding errors of the transform count
 Prediction = Mapping[str, Any]
@@ -32,7 +33,7 @@ def compare_paired(
     Args:
         right_a, right_b: verdicts on the same records, in the same order.
         clusters: what each record belongs to, its image.
-        groups: name of a grouping (`by_question_type`) -> the group of each record.
+        groups: name of a grouping (`by_question_type`) -> each record's group; the 50 largest are compared.
         resamples, seed: of the bootstrap.
 
     Returns:
@@ -49,7 +50,8 @@ def compare_paired(
     masks = {("overall", ""): np.ones(len(a), dtype=bool)}
     for grouping, names in groups.items():
         column = np.asarray(names, dtype=object)
-        masks |= {(grouping, name): column == name for name in sorted(set(names))}
+        largest = sorted(name for name, _ in Counter(names).most_common(MAX_GROUPS))
+        masks |= {(grouping, name): column == name for name in largest}
     difference = b.astype(float) - a
     intervals = clustered_intervals(
         {key: (difference * mask, mask) for key, mask in masks.items()},

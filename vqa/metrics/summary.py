@@ -13,7 +13,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from vqa.answers import UNANSWERABLE
-from vqa.metrics.bootstrap import RESAMPLES, clustered_intervals, image_cluster
+from vqa.metrics.bootstrap import MAX_GROUPS, RESAMPLES, clustered_intervals, image_cluster
 from vqa.metrics.confidence_intervals import confidence_intervals
 from vqa.metrics.consistency import consistency_table
 from vqa.metrics.counterfactual import counterfactual_summary, evaluated, flips, joined_by_id
@@ -32,7 +32,6 @@ CLOSED_TYPES = ("yes_no", "color", "mcq")
 ANLS_TYPES = ("extractive", "open_ended")
 NOT_RELAXED_TYPES = ("yes_no", "mcq", "transcription")
 READING_TYPES = ("extractive", "transcription")
-MAX_GROUPS = 50  # of which intervals are given, the largest ones; thousands of sources would take minutes
 
 # The contract's order.
 KEYS = (
