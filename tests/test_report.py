@@ -15,7 +15,7 @@ from benchmarks.browser import Browser
 from vqa.metrics.paired import compare_paired
 from vqa.metrics.summary import summarize
 from vqa.report import choose_failures, shown, write_comparison, write_report
-from vqa.report.charts import confusions
+from vqa.report.charts import confusions, risk_curve
 from vqa.report.gallery import Album, card_bytes, within_bytes
 from vqa.report.pairs import changed_regions, choose_triples
 
@@ -166,6 +166,7 @@ def test_charts_are_there_when_there_is_something_to_draw(render):
     _, page = render(lines, [True, False] * 4)
     labels = {item.get("aria-label") for item in page.all("svg")}
     assert {"accuracy by question type", "accuracy by source"} <= labels
+    assert all(item.get("role") == "img" for item in page.all("svg")) and page.texts["title"]
     assert {"risk-coverage curve", "calibration plot"} <= labels
     _, page = render([_line(0, confidence=None)])
     labels = {item.get("aria-label") for item in page.all("svg")}
@@ -413,3 +414,12 @@ def test_tags_and_filters_in_a_browser(render, tmp_path):
         assert faults == [] and all(address.startswith(("file:", "data:")) for address in asked)
     finally:
         browser.close()
+
+
+def test_the_curve_and_its_marks():
+    lines = [_line(i, confidence=1 - i / 100) for i in range(100)]
+    curve = risk_curve(lines, [i not in (49, 99) for i in range(100)])
+    assert curve.points[-1] == (1.0, 0.02) and curve.best[-1] == (1.0, 0.02)
+    assert curve.marks == [(0.01, 0.49, 0.0), (0.05, 1.0, 0.02), (0.1, 1.0, 0.02)]
+    assert max(risk for _, risk in curve.best[:98]) == 0
+    assert risk_curve([_line(0, confidence=None)], [True]) is None

@@ -29,12 +29,12 @@ class Curve:
     Attributes:
         points: (coverage, risk), coverage rising to 1.
         best: the same of the best order of the same answers: every right one before every wrong one.
-        marks: (coverage, allowed risk) where the largest coverage within that risk is.
+        marks: (allowed risk, the largest coverage within it, the risk there).
     """
 
     points: list[tuple[float, float]]
     best: list[tuple[float, float]]
-    marks: list[tuple[float, float]]
+    marks: list[tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ def risk_curve(predictions: Sequence[Prediction], correct: Sequence[bool]) -> Cu
     count = len(chosen[0])
     right = count - round(float(curve.risk[-1]) * count)
     ranks = _thinned(count) + 1
-    allowed = [(curve.coverage_at(risk), risk) for risk in RISKS]
+    allowed = [(risk, curve.coverage_at(risk)) for risk in RISKS]
+    at = dict(zip(curve.coverage.tolist(), curve.risk.tolist(), strict=True))
     return Curve(
         points=[(float(curve.coverage[i]), float(curve.risk[i])) for i in kept],
         best=[(rank / count, max(0, rank - right) / rank) for rank in ranks.tolist()],
-        marks=[(coverage, risk) for coverage, risk in allowed if coverage > 0],
+        marks=[(risk, coverage, at[coverage]) for risk, coverage in allowed if coverage > 0],
     )
 
 
