@@ -13,8 +13,8 @@ Two models on the same records, the difference with its interval and p-value:
 Predict and judge prepared sets (data/docvqa/test.jsonl, ...) in one go; run again it goes on where it was:
     python evaluate.py --run outputs/quickstart/model --benchmarks easy_vqa,slake
 
-Needs no GPU, and the model for `--run` only. A line needs `id`, `pred`, `qtype` and `answers` (or `gt`); with the
-other fields of docs/contract.md there is more to measure. What is wrong with a file is said line by line.
+No GPU is needed. A line holds at least `id`, `pred`, `qtype` and `answers` (or `gt`); with other fields of
+docs/contract.md there is more to measure. What is wrong with a file is said line by line.
 """
 
 import sys
