@@ -69,7 +69,8 @@ class RoundTripArguments:
     test: int = option(400, "pictures to judge with")
     review: int = option(600, "predictions reviewed, worst confidence first")
     accept_above: float = option(0.98, "confidence from which the model's word is taken unseen")
-    steps: int = option(450, f"steps of each training; all else is as in {CONFIG}")
+    steps: int = option(900, f"steps of each training; all else is as in {CONFIG}")
+    batch_size: int = option(16, "pictures a step; 16 learns more from as many pictures than 32")
     seed: int = option(0, "of the pictures and of the trainings")
     screenshot: str | None = option(None, "picture of the page during the review (PNG)")
 
@@ -145,7 +146,7 @@ def train(args: RoundTripArguments, files: list[Path], output: Path) -> float:
     return call(
         "train_sft.py", "--config", CONFIG, "--model_name_or_path", args.base, "--train_files", *files,
         "--output_dir", output, "--cache_vision_features", output.parent / "features", "--seed", args.seed,
-        "--max_steps", args.steps,
+        "--max_steps", args.steps, "--per_device_train_batch_size", args.batch_size,
     )  # fmt: skip
 
 
