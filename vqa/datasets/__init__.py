@@ -2,7 +2,7 @@
 
 from vqa.datasets.chartqa import CHARTQA
 from vqa.datasets.conversations import LLAMAFACTORY, LLAVA, SHAREGPT
-from vqa.datasets.conversion import Converter
+from vqa.datasets.converter import Converter
 from vqa.datasets.cord import CORD
 from vqa.datasets.dicom import DICOM
 from vqa.datasets.docvqa import DOCVQA

@@ -1,10 +1,9 @@
 """ChartQA: 32,719 questions about 20,882 charts, by people (`human`) and generated (`augmented`).
 
 Schema: the repository `vis-nlp/ChartQA`, `ChartQA Dataset/{train,val,test}/` with `<split>_human.json` and
-`<split>_augmented.json`, each `[{imgname, query, label}]`, `png/IMGNAME` and `tables/NAME.csv`; rows exported
-from the Parquet files of `HuggingFaceM4/ChartQA` (query, label as a list, human_or_machine 0 or 1) and
-`lmms-lab/ChartQA` (question, answer, type) are read too, and these
-files themselves.
+`<split>_augmented.json`, each `[{imgname, query, label}]`, `png/IMGNAME` and `tables/NAME.csv`; the Parquet
+files of `HuggingFaceM4/ChartQA` (`data/val-*.parquet`: query, label as a list, human_or_machine 0 or 1) and
+`lmms-lab/ChartQA` (question, answer, type) are read too, and their rows exported.
 
 The type of a question is inferred, unlike that of the other document sets: most answers are yes or no, a
 count, a colour or a computed number, and stand nowhere in the image. A label such as "[Madagascar, Central
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     SPLIT_ORDER,
     SPLITS,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.conversation_turns import Form, Turn, read_turns
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.generic import SUFFIXES, find_json_input, image_folder, json_files
 from vqa.datasets.layouts import ImageFinder, files_inside, split_of
 from vqa.datasets.raw_json import read_json

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.cord_lines import EvidenceFinder, ValidLine, parse_of_lines, read_valid_lines
 from vqa.datasets.cord_questions import Entry, entries
 from vqa.datasets.layouts import (

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.dicom_pixels import DicomProblem, read_picture
 from vqa.datasets.layouts import input_folder, split_of
 from vqa.datasets.raw_tables import file_rows

@@ -27,7 +27,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Image, LargeList, List
 from datasets.exceptions import DatasetsError
 
 from vqa.datasets.conversation_turns import Form, read_turns
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.hub_images import image_bytes, write_image
 from vqa.datasets.hub_values import accepted_answers, as_boxes, plain
 from vqa.datasets.layouts import split_of

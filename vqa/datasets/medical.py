@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vqa.datasets import slake, vqa_rad
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import folders, input_folder
 from vqa.errors import UserError
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from vqa.datasets.conversion import RawRow
+from vqa.datasets.converter import RawRow
 from vqa.datasets.hub_images import write_image
 from vqa.datasets.hub_values import plain
 from vqa.datasets.raw_json import MAX_JSON_BYTES, check_file, read_json, read_text

@@ -1,10 +1,11 @@
 """SLAKE: 642 radiology images, 14,028 questions in English and Chinese, boxes of organs and findings.
 
 Schema: the publication (Liu et al., ISBI 2021, med-vqa.com/slake), its copy on the HuggingFace hub
-(BoKelvin/SLAKE) and the `Slake1.0` folder of xiaoman-zhang/PMC-VQA, whose JSON files were read:
-`{train,validate,test}.json` are arrays of {img_id, img_name, question, answer, q_lang, location, modality,
-answer_type, base_type, content_type, triple, qid}; `imgs/xmlabN/` holds source.jpg, mask.png, question.json
-and detection.json, [{label: [x, y, width, height]}, ...] in pixels. The copy names `validation.json`.
+(BoKelvin/SLAKE, `imgs.zip` beside the JSON) and the `Slake1.0` folder of xiaoman-zhang/PMC-VQA, whose JSON
+files were read: `{train,validate,test}.json` are arrays of {img_id, img_name, question, answer, q_lang,
+location, modality, answer_type, base_type, content_type, triple, qid}; `imgs/xmlabN/` holds source.jpg,
+mask.png, question.json and detection.json, [{label: [x, y, width, height]}, ...] in pixels. The copy names
+`validation.json`.
 
 Evidence boxes are those of the objects that a question or its answer names. `--language en|zh` keeps one
 language. Closed Chinese questions are `mcq` over their pair of answers (是的, 不是).
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import ImageFinder, folders, publication_folder, relative, split_files
 from vqa.datasets.raw_json import begins_with_key
 from vqa.datasets.raw_tables import published_rows

@@ -5,7 +5,7 @@ file of lines `x1,y1,x2,y2,x3,y3,x4,y4,TEXT`, in which the text may hold commas,
 date, address, total}`. Layouts: `{train,test}/{img,box,entities}/X.{jpg,txt,txt}`; the challenge's folders
 `0325updated.task1train(626p)` (images, lines), `0325updated.task2train(626p)` (entities),
 `text.task1&2-test(361p)`, `SROIE_test_{images,gt}_task_3`; `{img,box,key}/N.{jpg,csv,json}`;
-rows of `{image, words, bboxes, entities}` exported from Parquet. Texts are UTF-8, some Latin-1.
+rows of `{key, image, words, bboxes, entities}` in Parquet or exported from it. Texts are UTF-8, some Latin-1.
 
 A row is an entity; a receipt without any, such as the copies `X(1).jpg` in the challenge's archive, is one
 row. There is no validation split; `--validation_images N` holds out the last N training receipts.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     IMAGE_SUFFIXES,
     SPLITS,

@@ -22,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from vqa.datasets.conversation_turns import Form, read_turns
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     ImageFinder,
     files_inside,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.answers import is_abstention
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.docvqa import WITHHELD
 from vqa.datasets.layouts import (
     SPLITS,

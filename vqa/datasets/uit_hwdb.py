@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import IMAGE_SUFFIXES, folders, input_folder, natural_key, relative, split_of
 from vqa.datasets.raw_json import read_json
 from vqa.datasets.row_values import texts_of

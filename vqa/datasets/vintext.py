@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import IMAGE_SUFFIXES, files_inside, natural_key, publication_folder
 from vqa.datasets.raw_json import read_lines
 from vqa.errors import UserError

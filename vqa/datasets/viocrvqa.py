@@ -3,9 +3,9 @@
 Schema from the Hugging Face data set huyhuy123/ViOCRVQA and the loaders of its archive:
 `data/{train,dev,test}.json`, each {"images": [{"id", "filename"}], "annotations": [{"id", "image_id",
 "question", "answers": [str]}]}, and the images in one folder beside them (`bf_all_img` in the archive,
-`images` elsewhere). ViTextVQA has the same form; OpenViVQA's, with objects keyed by id and `answer`, is read
-as well, and so is a list of {image, question, answers}. The answers are text of the image: the type is
-`extractive`.
+`images` elsewhere). ViTextVQA has the same form; OpenViVQA's (`vlsp2023_train_data.json`), with objects keyed
+by id and `answer`, is read as well, and so is a list of {image, question, answers}. The answers are text of
+the image: the type is `extractive`.
 
 Dirt: the answers of the published test split are withheld: every one is the placeholder "your answer".
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import ImageFinder, folders, publication_folder, relative, split_files
 from vqa.datasets.raw_json import read_json
 from vqa.datasets.row_values import texts_of

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     ImageFinder,
     files_inside,

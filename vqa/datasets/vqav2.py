@@ -4,8 +4,9 @@ Schema: visualqa.org/download and the loaders of its API (GT-Vision-Lab/VQA):
 `v2_OpenEnded_mscoco_train2014_questions.json`, {data_subtype, questions: [{image_id, question,
 question_id}]}, and `v2_mscoco_train2014_annotations.json`, {annotations: [{question_id, image_id,
 question_type, answer_type, multiple_choice_answer, answers: [{answer, answer_confidence, answer_id}]}]};
-images are `train2014/COCO_train2014_000000000009.jpg`. Combined files are read as well: an array of
-{question_id, question, image or image_id, answers or answer} named by its split.
+images are `train2014/COCO_train2014_000000000009.jpg`, or as in COCO since 2017 the number alone. Combined
+files are read as well: an array of {question_id, question, image or image_id, answers or answer} named by its
+split.
 
 The majority's answer comes first, every other distinct one is accepted too, and all ten stay in
 `meta.answers`. Of a question that the majority answers with yes or no, the majority alone is accepted:
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vqa.datasets.conversion import Converter, ConvertOptions, RawRow
+from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.layouts import (
     ImageFinder,
     find_files,
