@@ -14,7 +14,8 @@ from vqa.report.gallery import Album, Thumbnail, in_turns
 
 MAX_TRIPLES = 60
 COMPARED_SIDE = 512  # images are compared at about this size
-VISIBLE = 12  # of 255: smaller differences are those of a codec
+VISIBLE = 32  # of 255: smaller differences are those of a codec
+SPECKS = 24  # pixels at that size: a smaller box is no region
 JOINED = 8  # pixels at that size: changes this near are one region
 # What a triple shows, the most worrying first.
 VERDICTS = {
@@ -112,6 +113,7 @@ def changed_regions(original: Image.Image, masked: Image.Image) -> list[list[int
     joined = ndimage.binary_closing(np.pad(differs, JOINED), iterations=JOINED)
     found = ndimage.find_objects(ndimage.label(joined)[0])
     boxes = [(x.start, y.start, x.stop, y.stop) for y, x in found]
+    boxes = [box for box in boxes if (box[2] - box[0]) * (box[3] - box[1]) >= SPECKS]
     return [[(value - JOINED) * factor for value in box] for box in boxes]
 
 
