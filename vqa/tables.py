@@ -12,6 +12,8 @@ from rich.text import Text
 
 from vqa.report.formatting import p_value, percent, points, shown
 
+MAX_WIDTH = 1000
+
 # Heading and how a value is shown.
 Columns = Mapping[str, Callable[[Any], str]]
 COLUMNS: Columns = {"count": str, "correct": str, "accuracy": percent, "low": percent, "high": percent}
@@ -64,4 +66,8 @@ def print_rows(name: str, columns: dict[str, Callable], rows: dict[str, list], f
     for key, values in rows.items():
         cells = (show(value) for show, value in zip(columns.values(), values, strict=True))
         table.add_row(Text(shown(key).replace("|", "\\|") if format == "markdown" else shown(key)), *cells)
-    Console().print(table)
+    console = Console()
+    # Numbers that are cut off are worse than a line that wraps.
+    unbounded = console.options.update(max_width=MAX_WIDTH)
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    console.print(table)
