@@ -148,8 +148,24 @@ class ReviewPage(Browser):
         self.call("Input.insertText", text=text)
         self.press("Enter")
 
-    def problem(self) -> str:
-        """What the page says went wrong; "" when nothing did."""
-        return self.evaluate(
-            "document.getElementById('error').hidden ? '' : document.getElementById('error').textContent"
-        )
+    def decide(self, truth: str | None) -> str:
+        """Decide the item shown as one who knows the truth, None where nothing can be read.
+
+        Returns:
+            What was done: `rejected` (R), `accepted` (Enter) or `edited`.
+
+        Raises:
+            RuntimeError: the page says that something went wrong.
+        """
+        if truth is None:
+            kind = "rejected"
+            self.press("r")
+        elif self.text("answer") == truth:
+            kind = "accepted"
+            self.press("Enter")
+        else:
+            kind = "edited"
+            self.correct(truth)
+        if self.evaluate("!document.getElementById('error').hidden"):
+            raise RuntimeError(self.text("error"))
+        return kind

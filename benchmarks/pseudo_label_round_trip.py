@@ -44,6 +44,7 @@ sys.path.append(str(ROOT))  # run as a script, only this folder is there
 from benchmarks.browser import ReviewPage  # noqa: E402
 
 OUTPUT = ROOT / "outputs/benchmarks"
+FONTS = ROOT / DEFAULT_FOLDER  # filled by `make fonts`; without it there are three typefaces
 CONFIG = "configs/quickstart/train.yaml"
 QUESTION = "What word is written in the picture?"
 SIDE = 168  # pixels of a picture
@@ -59,10 +60,7 @@ class RoundTripArguments:
     """How much to draw, to review and to train."""
 
     base: str = option("models/tiny-vqa-base", "the model that every training starts from")
-    work_dir: str = option(
-        "outputs/round_trip", "pictures, models and predictions; an earlier one is replaced"
-    )
-    fonts: str = option(DEFAULT_FOLDER, "folder of typefaces (`make fonts`); without it there are three")
+    work_dir: str = option("outputs/round_trip", "pictures, models, predictions; an earlier one is replaced")
     labelled: int = option(400, "pictures with their word")
     unlabelled: int = option(1500, "pictures without")
     blotted: float = option(0.03, "share of the unlabelled that cannot be read")
@@ -103,7 +101,7 @@ def blot(rng: random.Random, image: Image.Image) -> None:
 
 
 def draw_records(
-    folder: Path, counts: Mapping[str, int], seed: int, blotted: float = 0.0, fonts: str = DEFAULT_FOLDER
+    folder: Path, counts: Mapping[str, int], seed: int, blotted: float = 0.0
 ) -> dict[str, str | None]:
     """Write `folder/NAME.jsonl` of each count, `unlabelled` without answers and a share of it blotted.
 
@@ -111,15 +109,15 @@ def draw_records(
         The word of every picture by its record's id, None where it cannot be read.
     """
     (folder / "images").mkdir(parents=True)
-    faces = [path for face in document_faces(ROOT / fonts) for path in (face.regular, face.bold)]
-    faces = list(dict.fromkeys([*faces, *handwriting_fonts(ROOT / fonts, "".join(WORDS))]))
+    fonts = [path for face in document_faces(FONTS) for path in (face.regular, face.bold)]
+    fonts = list(dict.fromkeys([*fonts, *handwriting_fonts(FONTS, "".join(WORDS))]))
     truth: dict[str, str | None] = {}
     for name, count in counts.items():
         records, known = [], name != "unlabelled"
         for number in range(count):
             rng = random.Random(f"{seed}/{name}/{number}")
             identity, word = f"{name}-{number:05d}", WORDS[number % len(WORDS)]
-            image = draw_word(rng, word, faces)
+            image = draw_word(rng, word, fonts)
             truth[identity] = word
             if not known and rng.random() < blotted:
                 blot(rng, image)
@@ -162,35 +160,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def stand_in_reviews(page: ReviewPage, truth: Mapping[str, str | None], count: int) -> Counter[str]:
-    """Decide the next `count` items: R where nothing can be read, Enter where the answer is true, else E."""
-    decided: Counter[str] = Counter()
-    for _ in range(count):
-        word = truth[page.text("record")]
-        if word is None:
-            kind = "rejected"
-            page.press("r")
-        elif page.text("answer") == word:
-            kind = "accepted"
-            page.press("Enter")
-        else:
-            kind = "edited"
-            page.correct(word)
-        if problem := page.problem():
-            raise RuntimeError(problem)
-        decided[kind] += 1
-    return decided
-
-
-def review(
-    args: RoundTripArguments, command: list[object], truth: Mapping[str, str | None]
-) -> dict[str, Any]:
+def review(args: RoundTripArguments, command: list, truth: Mapping[str, str | None]) -> dict[str, Any]:
     """Start the page as a user does, work it, and end it with Ctrl-C."""
     server = subprocess.Popen(
         [sys.executable, *map(str, command), "--port", "0", "--reviewer", "stand-in"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    count = min(args.review, args.unlabelled)
+    count, decided = min(args.review, args.unlabelled), Counter()
     start = time.monotonic()
     try:
         address = server.stdout.readline().split()[-1]
@@ -198,11 +174,12 @@ def review(
             page = ReviewPage(profile)
             try:
                 page.open(address)
-                decided = stand_in_reviews(page, truth, count // 2)
-                page.reload()  # goes on where it was
-                if args.screenshot:
-                    page.screenshot(args.screenshot)
-                decided += stand_in_reviews(page, truth, count - count // 2)
+                for number in range(count):
+                    if number == count // 2:
+                        page.reload()  # goes on where it was
+                        if args.screenshot:
+                            page.screenshot(args.screenshot)
+                    decided[page.decide(truth[page.text("record")])] += 1
             finally:
                 page.close()
     finally:
@@ -226,18 +203,18 @@ def main() -> None:
     work = (ROOT / args.work_dir).resolve()
     shutil.rmtree(work, ignore_errors=True)
     counts = {"labelled": args.labelled, "unlabelled": args.unlabelled, "test": args.test}
-    truth = draw_records(work / "data", counts, args.seed, args.blotted, args.fonts)
+    truth = draw_records(work / "data", counts, args.seed, args.blotted)
     labelled, unlabelled, test_file = (work / f"data/{name}.jsonl" for name in counts)
 
     def arm(name: str, added: list[Path]) -> dict[str, Any]:
         """Train on the labelled pictures and what is added, and test."""
         seconds = train(args, [labelled, *added], work / name)
-        predictions = predict(work / name, test_file, work / f"{name}.jsonl")
+        right = sum(map(judge, predict(work / name, test_file, work / f"{name}.jsonl")))
         return {
             "records": args.labelled + sum(len(read_lines(file)) for file in added),
             "pseudo_labels": judge_labels(added[0], truth) if added else None,
-            "right": sum(map(judge, predictions)),
-            "accuracy": sum(map(judge, predictions)) / len(predictions),
+            "right": right,
+            "accuracy": right / args.test,
             "training_seconds": round(seconds, 1),
         }
 
