@@ -23,7 +23,7 @@ FINGERPRINT = "run"
 
 def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
     """A record and what was decided, as docs/contract.md has it."""
-    return {
+    line = {
         "id": record["id"],
         "pred": decision.answer,
         "gt": record["answers"][0] if record["answers"] else None,
@@ -43,6 +43,9 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
         "images": record["images"],
         "question": record["question"],
     }
+    if isinstance(record["meta"].get("answers"), list):  # what each annotator said, for the VQA accuracy
+        line["meta"] = {"answers": record["meta"]["answers"]}
+    return line
 
 
 def check_confidence(lines: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ normalisation would make "n" of "N/A.".
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vqa.metrics.numbers import matches_quantity
 
@@ -21,6 +22,7 @@ _LETTER_AND_TEXT = re.compile(rf"{_LEAD}(?:\(({_LETTER})\)|({_LETTER})(?:[.):]|\
 _OPTION = re.compile(r"(?:^|(?<=[\s,;|]))(?P<open>\(?)(?P<letter>[A-Za-z])(?P<close>\)|[.:](?=\s))\s*")
 
 
+@lru_cache(maxsize=2**16)  # accepted answers and short predictions repeat
 def normalize_text(text: str) -> str:
     """NFC, case-folded, whitespace collapsed, enclosing quotes and final punctuation dropped.
 

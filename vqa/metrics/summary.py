@@ -23,7 +23,6 @@ from vqa.metrics.matching import matches_text
 from vqa.metrics.ocrbench import ocrbench_match
 from vqa.metrics.relaxed import relaxed_match, relaxed_match_strict
 from vqa.metrics.selective import abstention_ratios, calibration_summary, selective_summary
-from vqa.metrics.selective import with_confidence as with_confidence
 from vqa.metrics.structured import anls_star, as_structure
 from vqa.metrics.text import anls, token_recall
 from vqa.metrics.vqa_accuracy import vqa_accuracy
@@ -187,7 +186,8 @@ def _flips(
     predictions: Sequence[Prediction], correct: Sequence[bool], masked: dict[str, Any], tolerance: float
 ) -> dict[str, Column]:
     """The flip rates of `vqa.metrics.counterfactual` record by record, for the intervals."""
-    joined = {kind: joined_by_id(predictions, rows, kind) for kind, rows in masked.items() if rows}
+    given = {kind: rows for kind, rows in masked.items() if rows is not None}
+    joined = {kind: joined_by_id(predictions, rows, kind) for kind, rows in given.items()}
     inside = evaluated(correct, *joined.values())
     mask = np.zeros(len(predictions), dtype=int)
     mask[inside] = 1

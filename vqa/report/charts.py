@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqa.metrics.matching import normalize_text, read_option, read_yes_no
-from vqa.metrics.selective import CalibrationBin, calibration_bins, risk_coverage
-from vqa.metrics.summary import with_confidence
+from vqa.metrics.selective import CalibrationBin, calibration_bins, risk_coverage, with_confidence
 from vqa.questions import QUESTION_TYPES, build_candidates
 
 CURVE_POINTS = 300
