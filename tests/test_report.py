@@ -311,6 +311,8 @@ def _compared(tmp_path, **fields):
     correct = [[row["pred"] == "right" for row in rows] for rows in (a, b)]
     clusters = [row["id"] for row in a]
     comparison = compare_paired(*correct, clusters, {"by_question_type": [row["qtype"] for row in a]})
+    both = zip(("a", "b"), (a, b), correct, strict=True)
+    comparison["metrics"] = {name: summarize(rows, right, resamples=20) for name, rows, right in both}
     options = {
         "correct_a": correct[0],
         "correct_b": correct[1],
@@ -328,6 +330,7 @@ def test_the_comparison_shows_what_was_fixed_and_broken(tmp_path):
     tags = [item["value"] for item in page.all("input") if item.get("class") == "tags"]
     assert tags == ["broken, other", "fixed, other"]
     assert "p-value" in page.texts["div"] and "overall" in page.texts["bdi"]
+    assert {"Exact match", "AURC", "Brier score"} <= set(page.texts["th"])
     labels = {item.get("aria-label") for item in page.all("svg")}
     assert "difference of accuracy by question type, in percentage points" in labels
 

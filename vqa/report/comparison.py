@@ -6,6 +6,7 @@ from typing import Any
 
 from vqa.files import atomic_write
 from vqa.report.gallery import Album, Card, card_bytes, count_images, in_turns, page_key, within_bytes
+from vqa.report.headline import RATES, Rate, headline
 from vqa.report.rendering import render
 from vqa.report.taxonomy import KINDS, answers_by_page, error_kind
 
@@ -31,7 +32,8 @@ def write_comparison(
         path: of the HTML file.
         a, b: predictions of both runs, complete; joined by id. What only one of them has is not shown.
         comparison: `overall` and `by_question_type {TYPE: ...}`, each `{count, accuracy_a, accuracy_b,
-            difference, interval, p_value, ...}`, b less a.
+            difference, interval, p_value, ...}`, b less a; `metrics` `{a, b}`, the content of both
+            metrics.json, is optional.
         correct_a, correct_b: whether each prediction of a, of b is right.
         names: what to call the two.
         image_root: the folder that relative image paths start from.
@@ -64,6 +66,7 @@ def write_comparison(
         names=names,
         overall=comparison["overall"],
         by_type=comparison["by_question_type"],
+        rates=side_by_side(comparison["metrics"]) if "metrics" in comparison else [],
         chart=[{"name": name, **row} for name, row in comparison["by_question_type"].items()],
         fixed=sum(kind == FIXED for kind in changed.values()),
         broken=sum(kind == BROKEN for kind in changed.values()),
@@ -73,3 +76,9 @@ def write_comparison(
     )
     with atomic_write(path) as file:
         file.write(page)
+
+
+def side_by_side(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[Rate, Rate]]:
+    """The headline of both runs, metrics that either lacks left out."""
+    a, b = ({rate.path: rate for rate in headline(metrics[name])} for name in ("a", "b"))
+    return [(a[path], b[path]) for path in RATES if path in a and path in b]
