@@ -281,7 +281,7 @@ CONFIGS = {
     "counterfactuals": {**RECORDS, "records": "data/test.jsonl", "seed": 2},
     "review": {
         "records": "data/test.jsonl", "predictions": "predictions.jsonl", "export": True, "accept_above": 0.5,
-        "reviewer": "A",
+        "reviewer": "A", "num_proc": 2,
     },
     "stats": {**RECORDS, "num_samples": 3, "model_name_or_path": None},
 }  # fmt: skip

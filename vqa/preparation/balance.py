@@ -51,7 +51,7 @@ class BalanceArguments:
     seed: int = option(0, "draws which records stay; the same seed gives the same files")
     image_root: str | None = option(None, "folder of the images; default: the manifest's")
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
-    num_proc: int = option(1, "threads that look at images; the files do not depend on it")
+    num_proc: int = option(4, "images looked at at a time; the files do not depend on it")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ class ReviewArguments:
         None, "folder that image paths start from; default: the manifest's, or the file's"
     )
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
+    num_proc: int = option(4, "images checked at a time")
 
     # The page
     host: str = option("127.0.0.1", "address to listen on; any other lets other machines in")
@@ -64,6 +65,8 @@ class ReviewArguments:
             raise UserError(f"--accept_above {self.accept_above}: above 0, at most 1")
         if self.accept_above is not None and not self.export:
             raise UserError("--accept_above is for --export")
+        if self.num_proc < 1:
+            raise UserError("--num_proc must be at least 1")
         if not self.reviewer.strip():
             raise UserError("--reviewer is empty")
         if self.output_dir is None:
@@ -79,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         argv=positional_first(argv, "records"),
         prog="prepare_data.py review",
     )
-    folder = read_folder(args.records, args.image_root, args.max_pixels)
+    folder = read_folder(args.records, args.image_root, args.max_pixels, num_proc=args.num_proc)
     check_output_dir(args.output_dir, COMMAND, folder)
     items, model = read_items(folder, args.predictions), model_name(args.predictions)
     log = DecisionsLog(Path(args.output_dir) / LOG_FILE, sha256_file(args.predictions))

@@ -58,7 +58,7 @@ class SplitArguments:
     )
     image_root: str | None = option(None, "folder of the images; default: the manifest's")
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
-    num_proc: int = option(1, "threads that hash images; the files do not depend on it")
+    num_proc: int = option(4, "images hashed at a time; the files do not depend on it")
 
 
 @dataclass(frozen=True)
