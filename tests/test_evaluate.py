@@ -103,6 +103,7 @@ def test_faults_are_named_and_nothing_is_written(tmp_path, run_here):
         {"id": "1", "pred": 3, "qtype": "mcq"},
         {"id": "6", "pred": "x", "qtype": "mcq", "answers": ["x"], "boxes": [[1, 2, 3]]},
         [1],
+        ROWS[0] | {"id": ""},
     ]
     file = _write(tmp_path / "bad.jsonl", rows)
     with pytest.raises(InputErrors) as raised:
@@ -117,6 +118,7 @@ def test_faults_are_named_and_nothing_is_written(tmp_path, run_here):
         f"{file}:5: id: '1' is that of line 1 already",
         f"{file}:6: boxes: expected a list of [x0, y0, x1, y1]",
         f"{file}:7: a record is a JSON object",
+        f"{file}:8: id: empty",
     ):
         assert expected in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
@@ -157,6 +159,30 @@ def test_wrong_arguments_get_one_message(tmp_path, run_here, arguments, message)
 def test_a_mistake_is_one_line_and_code_2(tmp_path):
     done = _evaluate("--predictions_file", tmp_path / "nothing.jsonl")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no such prediction file" in done.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, run_here):
+    file = _write(tmp_path / "predictions.jsonl", ROWS)
+    (tmp_path / "folder").mkdir()
+    for option, place in (("--output_dir", file / "results"), ("--sample_log", tmp_path / "folder")):
+        with pytest.raises(UserError) as raised:
+            run_here("--predictions_file", file, option, place)
+        assert f"{place}" in str(raised.value) and "cannot be written" in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_an_accepted_text_is_no_abstention_whatever_it_reads_like(tmp_path):
+    options = {"qtype": "mcq", "answer_candidates": ["oedema", "Cannot be determined"], "answerable": True}
+    rows = [
+        options | {"id": "by text", "pred": "cannot be determined", "answers": ["B"]},
+        options | {"id": "by letter", "pred": "B", "answers": ["Cannot be determined"]},
+        options | {"id": "wrong", "pred": "cannot be determined", "answers": ["A"]},
+        {"id": "form", "pred": "N/A", "qtype": "extractive", "answers": ["n/a"], "answerable": True},
+        {"id": "none", "pred": "N/A", "qtype": "extractive", "answers": ["n/a"]},
+    ]
+    read = read_predictions(_write(tmp_path / "predictions.jsonl", rows))
+    assert [row["abstained"] for row in read] == [False, False, True, False, True]
+    assert [evaluate.judge(row) for row in read] == [True, True, False, True, True]
 
 
 def test_an_empty_file_is_refused(tmp_path, run_here):

@@ -148,6 +148,32 @@ def test_read_option(text, expected):
     assert read_option(text, ["red", "light blue", "green"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("prediction", "gold", "right"),
+    [
+        ("(B)", "B", True),
+        ("b)", "B", True),
+        ("**B**", "B", True),
+        ("The answer is B.", "B", True),
+        ("My final answer: B", "B", True),
+        ("B. oedema", "B", True),
+        ("B", "B) oedema", True),
+        ("oedema", "B. Oedema", True),
+        ("B. oedema", "(B) oedema", True),
+        ("C", "B", False),
+        ("C. oedema", "B", False),
+        ("C. oedema", "B. oedema", False),
+        ("B. normal", "B. oedema", False),
+        ("A nodule", "A", False),
+        ("A", "A or B", False),
+        ("", "B", False),
+    ],
+)
+@pytest.mark.parametrize("options", [None, [], ["A", "B", "C", "D"]])
+def test_letters_agree_where_the_options_texts_are_not_known(prediction, gold, right, options):
+    assert matches_option(prediction, [gold], options) is right
+
+
 def test_options_may_carry_their_letters_or_be_letters():
     options = ["A. oedema", "B. normal"]
     assert matches_option("normal", ["B"], options)

@@ -425,7 +425,12 @@ def test_intervals_lie_around_the_values_of_the_same_path():
     correct = [bool(rng.random() < 0.6) for _ in lines]
     masked = [line | {"pred": str(rng.choice(["yes", "x"]))} for line in lines]
     metrics = summarize(
-        lines, correct, validation=(lines, correct), roi_predictions=masked, random_predictions=lines
+        lines,
+        correct,
+        validation=(lines, correct),
+        roi_predictions=masked,
+        random_predictions=lines,
+        similarities=rng.random(200).tolist(),
     )
     checked = 0
     for path, interval in metrics["intervals"].items():
@@ -438,7 +443,10 @@ def test_intervals_lie_around_the_values_of_the_same_path():
             assert path.endswith(("ece", "aurc")) or interval[0] - 1e-9 <= value <= interval[1] + 1e-9, path
             checked += 1
     assert checked > 30
-    for path in ("cer", "wer", "anls", "abstention/f1", "counterfactual/roi_flip_rate", "selective/aurc"):
+    for path in (
+        *("cer", "wer", "anls", "abstention/f1", "selective/aurc", "caption_consistency/0.4/accuracy"),
+        *("counterfactual/roi_flip_rate", "counterfactual/confidence_gap"),
+    ):
         assert metrics["intervals"][path] is not None, path
 
 
@@ -483,6 +491,12 @@ def test_grounding_and_format():
     assert metrics["format"] == {"valid_rate": 0.75, "box_rate": 0.75}
     pointless = summarize([_line(0, **structured)], [True])
     assert pointless["grounding"]["mean_iou"] == 0.0  # it could have pointed
+    bare = _line(0, valid_format=False, gt_boxes=[[0, 0, 10, 10]])  # no text kept, no caption
+    assert summarize([bare], [True])["grounding"] == {"mean_iou": 0.0, "acc_at_50": 0.0}
+    thought = _line(0, valid_format=True, raw="<think>a</think>x", gt_boxes=[[0, 0, 10, 10]])
+    thoughts = summarize([thought, bare], [True, True])  # one of them broke the form
+    assert thoughts["format"] == {"valid_rate": 0.5, "box_rate": None}
+    assert thoughts["grounding"] == {"mean_iou": None, "acc_at_50": None}
     failed = {"valid_format": False, "raw": '{"caption": "a sha', "gt_boxes": [[0, 0, 10, 10]]}
     broken = summarize([_line(0, **failed)], [False])
     assert (

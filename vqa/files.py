@@ -9,14 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from vqa.errors import UserError
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside `path` that takes its name only when the block ends without an error."""
+    """Open a temporary file beside `path` that takes its name only when the block ends without an error.
+
+    Raises:
+        UserError: no file can be made there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.is_dir():
+        raise UserError(f"{path}: cannot be written: is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file

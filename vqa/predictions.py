@@ -6,8 +6,7 @@ from typing import Any
 
 from vqa.answers import is_abstention
 from vqa.errors import InputErrors, UserError
-from vqa.metrics.matching import matches_text
-from vqa.questions import QUESTION_TYPES
+from vqa.questions import QUESTION_TYPES, abstains, candidates_of
 from vqa.raw_forms import RowProblem, describe, iterate_rows
 
 _MAX_COORDINATE = 1e7
@@ -52,12 +51,6 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     return predictions
 
 
-def says_nothing(pred: str, answers: list[str], answerable: bool) -> bool:
-    """Whether a text abstains; not where an accepted answer reads just so ("N/A" on a form)."""
-    accepted = answerable and pred.strip() != "" and matches_text(pred, answers)
-    return is_abstention(pred) and not accepted
-
-
 class _Reader:
     """One row's fields, checked; a faulty one is noted and comes back empty."""
 
@@ -66,11 +59,11 @@ class _Reader:
         self.problems: list[str] = []
 
     def read(self) -> Prediction:
-        abstained = self._boolean("abstained")
-        pred = self._text("pred", None if not abstained else "")
+        abstained = self._boolean("abstained") or False
+        pred = self._text("pred", "" if abstained else None)
         answers, answerable = self._answers()
-        return {
-            "id": self._text("id", None),
+        prediction = {
+            "id": self._identity(),
             "pred": pred,
             "gt": answers[0] if answers else self._empty_transcript(),
             "qtype": self._question_type(),
@@ -78,7 +71,7 @@ class _Reader:
             "answerable": answerable,
             "source": self._text("source", "unknown") or "unknown",
             "confidence": self._confidence(),
-            "abstained": bool(abstained) or says_nothing(pred, answers, answerable),
+            "abstained": abstained,
             "boxes": self._boxes("boxes"),
             "gt_boxes": self._boxes("gt_boxes"),
             "answer_candidates": self._texts("answer_candidates") or None,
@@ -90,6 +83,9 @@ class _Reader:
             "question": self._text("question", ""),
             "annotations": self._annotations(),
         }
+        if not (abstained or self.problems):
+            prediction["abstained"] = abstains(pred, answers, candidates_of(prediction), answerable)
+        return prediction
 
     def _complain(self, field: str, reason: str) -> None:
         self.problems.append(f"{field}: {reason}")
@@ -104,6 +100,12 @@ class _Reader:
             self._complain(field, f"expected a string, not {describe(value)}")
             return ""
         return _printable(value)
+
+    def _identity(self) -> str:
+        identity = self._text("id", None)
+        if self.row.get("id") == "":
+            self._complain("id", "empty")
+        return identity
 
     def _texts(self, field: str) -> list[str]:
         value = self.row.get(field)

@@ -110,7 +110,7 @@ def is_correct(
     """Whether an answer is right by the rule of its type.
 
     An unanswerable question is answered right by abstaining and only so; an answerable one is never answered
-    right by abstaining, unless its accepted answer reads like that ("N/A" on a form).
+    right by abstaining (`abstains`).
 
     Args:
         tolerance: relative, for `size_numeric`; counts are exact.
@@ -118,19 +118,39 @@ def is_correct(
     if not answerable:
         return is_abstention(prediction)
     if is_abstention(prediction):
-        return prediction.strip() != "" and matches_text(prediction, answers)
+        return not abstains(prediction, answers, candidates, answerable)
     return QUESTION_TYPES[question_type].matches(prediction, answers, candidates, tolerance)
+
+
+def abstains(prediction: str, answers: Answers, candidates: Candidates, answerable: bool) -> bool:
+    """Whether a text abstains: it says so, and is not what an accepted answer of an answerable question says.
+
+    "N/A" on a form is an answer, and so is the option "cannot be determined", given by text or by letter.
+    """
+    if not is_abstention(prediction):
+        return False
+    return not (answerable and prediction.strip() and matches_option(prediction, answers, candidates))
 
 
 def judge(prediction: Record, tolerance: float = DEFAULT_TOLERANCE) -> bool:
     """Whether one line of a prediction file is right (fields of docs/contract.md)."""
-    qtype, answers = prediction["qtype"], prediction["answers"]
-    candidates = prediction.get("answer_candidates")
-    if candidates is None or all(len(candidate) == 1 for candidate in candidates):
-        # Of lettered options the candidates may be the letters alone; their texts stand in the question.
-        candidates = build_candidates(qtype, prediction.get("question", ""), answers) or candidates
+    candidates = candidates_of(prediction)
     text = "" if prediction.get("abstained") else prediction["pred"]
-    return is_correct(qtype, text, answers, candidates, tolerance, prediction.get("answerable", True))
+    answerable = prediction.get("answerable", True)
+    return is_correct(prediction["qtype"], text, prediction["answers"], candidates, tolerance, answerable)
+
+
+def candidates_of(prediction: Record) -> list[str] | None:
+    """The closed set of one line of a prediction file, from the line or from its question; None without one.
+
+    Of lettered options the given candidates may be the letters alone; their texts stand in the question.
+    """
+    given = prediction.get("answer_candidates")
+    if given is not None and any(len(candidate) > 1 for candidate in given):
+        return given
+    return (
+        build_candidates(prediction["qtype"], prediction.get("question", ""), prediction["answers"]) or given
+    )
 
 
 def _normalized(texts: Iterable[str]) -> set[str]:

@@ -6,9 +6,11 @@ when it is at least tau.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from vqa.metrics.synonyms import expand_synonyms
 
-__all__ = ["TAUS", "consistency_table", "expand_synonyms"]
+__all__ = ["TAUS", "consistency_columns", "consistency_table", "expand_synonyms"]
 
 TAUS = (0.3, 0.4, 0.5, 0.6)
 
@@ -38,3 +40,21 @@ def consistency_table(
             "accuracy": sum(covered) / len(covered) if covered else None,
         }
     return table
+
+
+def consistency_columns(
+    similarities: Sequence[float | None], correct: Sequence[bool], taus: Sequence[float] = TAUS
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The table record by record: path in metrics.json -> (numerator, denominator).
+
+    Args:
+        similarities: one per record; None where it has no caption.
+        correct: whether each record's answer is right.
+    """
+    right, cosines = np.asarray(correct, dtype=bool), np.array(similarities, dtype=float)  # None becomes NaN
+    columns = {}
+    for tau in taus:
+        covered = cosines >= tau
+        columns[f"caption_consistency/{tau:g}/coverage"] = covered, ~np.isnan(cosines)
+        columns[f"caption_consistency/{tau:g}/accuracy"] = covered & right, covered
+    return columns

@@ -7,10 +7,17 @@ without a random region of the same size (`prepare_data.py counterfactuals`).
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from vqa.errors import UserError
 from vqa.questions import DEFAULT_TOLERANCE, judge
 
 Prediction = dict[str, Any]
+Column = tuple[np.ndarray, np.ndarray]
+FIGURES = (
+    *("roi_flip_rate", "random_flip_rate", "faithfulness_gap"),
+    *("roi_confidence_drop", "random_confidence_drop", "confidence_gap"),
+)
 # How the messages name the files, where the caller does not.
 OPTIONS = ("--roi_predictions", "--random_predictions")
 
@@ -83,33 +90,49 @@ def counterfactual_summary(
     Raises:
         UserError: a masked file holds an id that is not among `predictions`.
     """
-    masked = {
-        kind: joined_by_id(predictions, rows, name)
-        for kind, rows, name in zip(
-            ("roi", "random"), (roi_predictions, random_predictions), names, strict=True
-        )
-        if rows is not None
-    }
-    inside = evaluated(correct, *masked.values())
-    alike = [i for i in inside if None not in (predictions[i]["confidence"], *_confidences(masked, i))]
-    rates: dict[str, float | None] = {"roi": None, "random": None}
-    drops = dict(rates)
-    for kind, rows in masked.items():
-        flipped = flips([predictions[i] for i in inside], [rows[i] for i in inside], tolerance)
-        rates[kind] = _mean(flipped)
-        drops[kind] = _mean([predictions[i]["confidence"] - rows[i]["confidence"] for i in alike])
-    missing = {kind: rows.count(None) for kind, rows in masked.items()}
-    return {
-        "roi_flip_rate": rates["roi"],
-        "random_flip_rate": rates["random"],
-        "faithfulness_gap": _difference(rates),
-        "roi_confidence_drop": drops["roi"],
-        "random_confidence_drop": drops["random"],
-        "confidence_gap": _difference(drops),
-        "pairs": len(inside) if masked else None,
+    given = _joined(predictions, (roi_predictions, random_predictions), names)
+    columns = counterfactual_columns(
+        predictions, correct, roi_predictions, random_predictions, tolerance, names
+    )
+    values = {path.rpartition("/")[2]: _ratio(*column) for path, column in columns.items()}
+    missing = {kind: rows.count(None) for kind, rows in given.items()}
+    return {name: values.get(name) for name in FIGURES} | {
+        "pairs": len(evaluated(correct, *given.values())) if given else None,
         "roi_missing": missing.get("roi"),
         "random_missing": missing.get("random"),
     }
+
+
+def counterfactual_columns(
+    predictions: Sequence[Prediction],
+    correct: Sequence[bool],
+    roi_predictions: Sequence[Prediction] | None = None,
+    random_predictions: Sequence[Prediction] | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    names: Sequence[str] = OPTIONS,
+) -> dict[str, Column]:
+    """The rates and differences of `counterfactual_summary` record by record.
+
+    Returns:
+        path in metrics.json -> (each record's part of the numerator, whether it counts); a figure whose file
+        is not given is left out.
+    """
+    given = _joined(predictions, (roi_predictions, random_predictions), names)
+    inside = evaluated(correct, *given.values())
+    sure = [i for i in inside if None not in (predictions[i]["confidence"], *_confidences(given, i))]
+    pairs, known = (_marked(len(predictions), rows) for rows in (inside, sure))
+    columns = {}
+    for kind, rows in given.items():
+        flipped, drop = np.zeros(len(predictions)), np.zeros(len(predictions))
+        flipped[inside] = flips([predictions[i] for i in inside], [rows[i] for i in inside], tolerance)
+        drop[sure] = [predictions[i]["confidence"] - rows[i]["confidence"] for i in sure]
+        columns[f"counterfactual/{kind}_flip_rate"] = flipped, pairs
+        columns[f"counterfactual/{kind}_confidence_drop"] = drop, known
+    if len(given) == 2:
+        for name, kind in (("faithfulness_gap", "flip_rate"), ("confidence_gap", "confidence_drop")):
+            (roi, counted), (random, _) = (columns[f"counterfactual/{side}_{kind}"] for side in given)
+            columns[f"counterfactual/{name}"] = roi - random, counted
+    return columns
 
 
 def evaluated(correct: Sequence[bool], *masked: Sequence[Prediction | None]) -> list[int]:
@@ -119,15 +142,26 @@ def evaluated(correct: Sequence[bool], *masked: Sequence[Prediction | None]) -> 
     return [i for i, right in enumerate(correct) if right and all(rows[i] is not None for rows in masked)]
 
 
+def _joined(
+    predictions: Sequence[Prediction], files: Sequence[Sequence[Prediction] | None], names: Sequence[str]
+) -> dict[str, list[Prediction | None]]:
+    """By kind of masking, each prediction's masked one; kinds without a file are left out."""
+    return {
+        kind: joined_by_id(predictions, rows, name)
+        for kind, rows, name in zip(("roi", "random"), files, names, strict=True)
+        if rows is not None
+    }
+
+
 def _confidences(masked: dict[str, list[Prediction | None]], index: int) -> list[float | None]:
     return [rows[index]["confidence"] for rows in masked.values()]
 
 
-def _difference(values: dict[str, float | None]) -> float | None:
-    if values["roi"] is None or values["random"] is None:
-        return None
-    return values["roi"] - values["random"]
+def _marked(size: int, indices: list[int]) -> np.ndarray:
+    mask = np.zeros(size, dtype=bool)
+    mask[indices] = True
+    return mask
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:
+    return float(above.sum() / below.sum()) if below.any() else None

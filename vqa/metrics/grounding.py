@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from vqa.answers import THINK_OPEN
+
 Box = Sequence[float]  # x0, y0, x1, y1 in pixels of the original image
 Rows = Sequence[Mapping[str, Any]]  # predictions
 
@@ -34,14 +36,11 @@ def best_iou(boxes: Sequence[Box], gold_boxes: Sequence[Box]) -> float:
 def could_point(predictions: Rows) -> bool:
     """Whether answers of this style hold boxes at all: where they cannot, a missing box is no failure.
 
-    One of them has a box, or has the form of the structured style, or failed at it ("{" opens the text).
+    They do where one has a box, or where answers have a format that is not that of thoughts.
     """
-    return any(
-        row["boxes"]
-        or (row["valid_format"] and row["caption"] is not None)
-        or (row["valid_format"] is False and row["raw"].lstrip().startswith("{"))
-        for row in predictions
-    )
+    formatted = any(row["valid_format"] is not None for row in predictions)
+    thinks = any(row["raw"].lstrip().startswith(THINK_OPEN) for row in predictions)
+    return (formatted and not thinks) or any(row["boxes"] for row in predictions)
 
 
 def pointing_columns(predictions: Rows) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -15,10 +15,13 @@ _FINAL_PUNCTUATION = ".,;:!?…。，；：！？"
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "`": "`", "”": "”", "「": "」"}
 # What the text begins with: one of the two, and all that are joined to it.
 _JOINED = re.compile(r"\W*\b(?:yes|no)\b(?:(?:[^\w/&]*(?:[/&]|\b(?:and|or)\b))+[^\w/&]*\b(?:yes|no)\b)*")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LETTER = r"[a-z]"
-_LEAD = r"(?:(?:the )?(?:correct |right |best )?(?:answer|option|choice)(?: is)?\s*:?\s*){0,2}"
+_LEAD = r"(?:(?:the |my )?(?:final |correct |right |best )?(?:answer|option|choice)(?: is)?\s*:?\s*){0,2}"
 _LETTER_ALONE = re.compile(rf"{_LEAD}\(?({_LETTER})[.):]?")
-_LETTER_AND_TEXT = re.compile(rf"{_LEAD}(?:\(({_LETTER})\)|({_LETTER})(?:[.):]|\s+[-–—]|(?=\s)))\s*(.+)")
+_LETTER_AND_TEXT = re.compile(
+    rf"{_LEAD}(?:\((?P<bracketed>{_LETTER})\)|(?P<letter>{_LETTER})(?P<mark>[.):]|\s+[-–—]|(?=\s)))\s*(?P<text>.+)"
+)
 _OPTION = re.compile(r"(?:^|(?<=[\s,;|]))(?P<open>\(?)(?P<letter>[A-Za-z])(?P<close>\)|[.:](?=\s))\s*")
 
 
@@ -133,8 +136,8 @@ def read_option(text: str, options: Sequence[str]) -> int | None:
         return _letter_index(letter[1], plain)
     both = _LETTER_AND_TEXT.fullmatch(text)
     if both:
-        index = _letter_index(both[1] or both[2], plain)
-        return index if index is not None and plain[index] == normalize_text(both[3]) else None
+        index = _letter_index(both["bracketed"] or both["letter"], plain)
+        return index if index is not None and plain[index] == normalize_text(both["text"]) else None
     lead = re.fullmatch(_LEAD + "(.+)", text)
     if lead and lead[1] != text and normalize_text(lead[1]) in plain:
         return plain.index(normalize_text(lead[1]))
@@ -142,13 +145,34 @@ def read_option(text: str, options: Sequence[str]) -> int | None:
 
 
 def matches_option(prediction: str, answers: Sequence[str], options: Sequence[str] | None) -> bool:
-    """Whether the prediction names the same option as any accepted answer, by text or by letter."""
+    """Whether the prediction names the same option as any accepted answer, by text or by letter.
+
+    Where the options' texts are not known (none are given, or letters alone), "(B)" and "B) oedema" agree
+    with "B", and with "B. oedema" by what both have of letter and text.
+    """
     if matches_text(prediction, answers):
         return True
-    if not options:
-        return False
+    if not options or [normalize_text(option) for option in options] == list(_LETTERS[: len(options)]):
+        named = _letter_and_text(prediction)
+        return any(_agree(named, _letter_and_text(answer)) for answer in answers)
     named = read_option(prediction, options)
     return named is not None and any(named == read_option(answer, options) for answer in answers)
+
+
+def _letter_and_text(text: str) -> tuple[str, str]:
+    """The letter that a text marks as an option's ("(B)", "B. oedema") and the option's text; "" for none."""
+    text = normalize_text(normalize_text(text).strip("*"))
+    if letter := _LETTER_ALONE.fullmatch(text):
+        return letter[1], ""
+    both = _LETTER_AND_TEXT.fullmatch(text)
+    if both and (both["bracketed"] or both["mark"]):  # "a nodule" marks no letter
+        return both["bracketed"] or both["letter"], normalize_text(both["text"])
+    return "", text
+
+
+def _agree(predicted: tuple[str, str], gold: tuple[str, str]) -> bool:
+    shared = [(left, right) for left, right in zip(predicted, gold, strict=True) if left and right]
+    return bool(shared) and all(left == right for left, right in shared)
 
 
 def _letter_index(letter: str, options: Sequence[str]) -> int | None:
@@ -159,7 +183,7 @@ def _letter_index(letter: str, options: Sequence[str]) -> int | None:
 def _without_letters(options: Sequence[str]) -> list[str]:
     """Options that carry their own letters ("A. oedema", "B. normal") without them."""
     found = [_LETTER_AND_TEXT.fullmatch(option.casefold()) for option in options]
-    letters = [match and (match[1] or match[2]) for match in found]
-    if letters == [chr(ord("a") + index) for index in range(len(options))]:
-        return [match[3] for match in found if match]
+    letters = [match and (match["bracketed"] or match["letter"]) for match in found]
+    if letters == list(_LETTERS[: len(options)]):
+        return [match["text"] for match in found if match]
     return list(options)

@@ -15,8 +15,8 @@ from rapidfuzz.distance import Levenshtein
 from vqa.answers import UNANSWERABLE
 from vqa.metrics.bootstrap import MAX_GROUPS, RESAMPLES, clustered_intervals, image_cluster
 from vqa.metrics.confidence_intervals import confidence_intervals
-from vqa.metrics.consistency import consistency_table
-from vqa.metrics.counterfactual import counterfactual_summary, evaluated, flips, joined_by_id
+from vqa.metrics.consistency import consistency_columns, consistency_table
+from vqa.metrics.counterfactual import counterfactual_columns, counterfactual_summary
 from vqa.metrics.error_rates import character_error_rate, word_error_rate
 from vqa.metrics.grounding import pointing_columns
 from vqa.metrics.matching import matches_text
@@ -145,8 +145,8 @@ def summarize(
         group, _, name = path.rpartition("/")
         (metrics[group] if group else metrics)[name] = _ratio(column)
     metrics |= _error_rates(predictions, columns)
-    masked = {"roi": roi_predictions, "random": random_predictions}
-    columns |= _flips(predictions, correct, masked, tolerance)
+    columns |= counterfactual_columns(predictions, correct, roi_predictions, random_predictions, tolerance)
+    columns |= consistency_columns(similarities, correct) if similarities is not None else {}
     metrics["intervals"] = {}
     columns["overall/accuracy"] = (right, np.ones(len(right)))
     for key, field, groups in (("by_question_type", "qtype", by_type), ("by_source", "source", by_source)):
@@ -180,24 +180,6 @@ def _is_structure(text: str) -> bool:
 
 def _is_formula(row: Prediction) -> bool:
     return row["source"].casefold().startswith("hme100k")
-
-
-def _flips(
-    predictions: Sequence[Prediction], correct: Sequence[bool], masked: dict[str, Any], tolerance: float
-) -> dict[str, Column]:
-    """The flip rates of `vqa.metrics.counterfactual` record by record, for the intervals."""
-    given = {kind: rows for kind, rows in masked.items() if rows is not None}
-    joined = {kind: joined_by_id(predictions, rows, kind) for kind, rows in given.items()}
-    inside = evaluated(correct, *joined.values())
-    mask = np.zeros(len(predictions), dtype=int)
-    mask[inside] = 1
-    flipped = {kind: np.zeros_like(mask) for kind in joined}
-    for kind, rows in joined.items():
-        flipped[kind][inside] = flips([predictions[i] for i in inside], [rows[i] for i in inside], tolerance)
-    columns = {f"counterfactual/{kind}_flip_rate": (values, mask) for kind, values in flipped.items()}
-    if len(flipped) == 2:
-        columns["counterfactual/faithfulness_gap"] = (flipped["roi"] - flipped["random"], mask)
-    return columns
 
 
 def _error_rates(rows: Sequence[Prediction], columns: dict[str, Column]) -> dict[str, float | None]:

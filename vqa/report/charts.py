@@ -9,7 +9,7 @@ import numpy as np
 
 from vqa.metrics.matching import normalize_text, read_option, read_yes_no
 from vqa.metrics.selective import CalibrationBin, calibration_bins, risk_coverage, with_confidence
-from vqa.questions import QUESTION_TYPES, build_candidates
+from vqa.questions import QUESTION_TYPES, candidates_of
 
 CURVE_POINTS = 300
 CALIBRATION_BINS = 10
@@ -99,7 +99,7 @@ def confusions(predictions: Sequence[Prediction], correct: Sequence[bool]) -> li
 
 
 def _confusion(qtype: str, pairs: list[tuple[Prediction, bool]]) -> Confusion:
-    sets = [_candidates(row) for row, _ in pairs]
+    sets = [candidates_of(row) or [] for row, _ in pairs]
     # Options that differ from question to question have only their places in common: A, B, C...
     by_place = qtype == "mcq" and len({tuple(map(normalize_text, options)) for options in sets}) > 1
     cells: Counter[tuple[str, str]] = Counter()
@@ -126,10 +126,6 @@ def _table(qtype: str, labels: list[str], cells: Counter[tuple[str, str]]) -> Co
     gold = [*labels, *(name for name in (REST, NO_OPTION, NOT_ANSWERABLE) if name in used_gold)]
     predicted = [*labels, *(name for name in (REST, NO_OPTION, ABSTAINED) if name in used_predicted)]
     return Confusion(qtype, gold, predicted, [[merged[row, column] for column in predicted] for row in gold])
-
-
-def _candidates(row: Prediction) -> list[str]:
-    return row["answer_candidates"] or build_candidates(row["qtype"], row["question"], row["answers"]) or []
 
 
 def _label(text: str, options: list[str], qtype: str, by_place: bool) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqa.exports import GROUPED, flatten
+from vqa.metrics.consistency import TAUS
 from vqa.report.formatting import number, percent
 
 _ANSWERABLE = "answerable records"
@@ -45,7 +46,14 @@ RATES: dict[str, tuple[str, str, bool]] = {
     "counterfactual/roi_flip_rate": ("Flips without the evidence", _RIGHT, False),
     "counterfactual/random_flip_rate": ("Flips without a random region", _RIGHT, True),
     "counterfactual/faithfulness_gap": ("Faithfulness gap", _RIGHT, False),
+    "counterfactual/roi_confidence_drop": ("Confidence lost without the evidence", _RIGHT, False),
+    "counterfactual/random_confidence_drop": ("Confidence lost without a random region", _RIGHT, True),
+    "counterfactual/confidence_gap": ("Confidence gap", _RIGHT, False),
 }
+for _tau in TAUS:
+    _path = f"caption_consistency/{_tau:g}"
+    RATES[f"{_path}/coverage"] = f"Captions about the question, at {_tau:g}", "records with a caption", False
+    RATES[f"{_path}/accuracy"] = "Accuracy under such captions", "these records", False
 # Shown large at the top, as many as there are.
 TILES = (
     "overall/accuracy",
