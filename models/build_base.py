@@ -5,13 +5,14 @@
 
 The architecture is LLaVA (Liu et al. 2023, arXiv:2304.08485): a frozen DINOv2-small at 84x84 pixels
 (6x6 image tokens) whose middle layer, where colours are plain (docs/log.md), goes into a two-layer MLP
-projector, and a Llama of four narrow layers. The tokenizer is a byte-level BPE learnt from this repository's
+projector, and a Qwen3 of four narrow layers. The tokenizer is a byte-level BPE learnt from this repository's
 own synthetic questions and answers, Vietnamese syllables composed from onsets, rimes and tones, and JSON; it
 never sees the text of a published data set.
 """
 
 import json
 import random
+import re
 import sys
 import tempfile
 import unicodedata
@@ -25,11 +26,11 @@ from transformers import (
     BitImageProcessor,
     Dinov2Config,
     GenerationConfig,
-    LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen3Config,
 )
 
 from vqa.answers import StructuredAnswer, write_structured, write_think
@@ -48,6 +49,7 @@ TRAINED_SHARD = "model-projector-llm.safetensors"
 SPECIAL_TOKENS = ["<pad>", "<image>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 # <think> is text to the tokenizer's user, one token to the model.
 WHOLE_WORDS = ["<think>", "</think>"]
+PROMPT_LABELS = ["Question type: ", "\nQuestion: ", "\nValid answers: "]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -114,11 +116,18 @@ def corpus(scenes: int = 6000, seed: int = 0) -> Iterator[str]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE; every digit is a token of its own, so that numbers are spelled the same everywhere."""
+    """Byte-level BPE, in which a word is the same tokens wherever it stands.
+
+    The space before a word is a token of its own: "blue" of a question and "blue" as an answer are one
+    embedding, and need not be learnt to mean the same. Every digit is a token of its own, so that numbers are
+    spelled alike everywhere. What prompts repeat ("\\nValid answers: ") merges into one token.
+    """
     tokenizer = Tokenizer(models.BPE())
+    repeated = "|".join(re.escape(text) for text in [*SYSTEM_LINES.values(), *PROMPT_LABELS])
+    pieces = repeated + r"|\d|[\p{L}\p{M}]+|[^\s\p{L}\p{M}\d]+ ?|\s+"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d| ?[\p{L}\p{M}]+| ?[^\s\p{L}\p{M}\d]+|\s+"), "isolated"),
+            pre_tokenizers.Split(Regex(pieces), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -153,13 +162,17 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
             patch_size=14,
             use_mask_token=False,
         ),
-        text_config=LlamaConfig(
+        # Qwen3 rather than Llama: attention with normalised queries and keys, and rotary frequencies so low that
+        # most dimensions tell words apart and not places, learnt to compare question and image (docs/log.md).
+        text_config=Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=192,
             intermediate_size=512,
             num_hidden_layers=4,
             num_attention_heads=6,
             num_key_value_heads=6,
+            head_dim=32,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e7},
             max_position_embeddings=2048,
             tie_word_embeddings=True,
             bos_token_id=None,

@@ -78,3 +78,11 @@ def test_tokenizer_does_not_fall_apart_on_vietnamese_and_json():
         '"boxes": [[1, 2, 3, 4]], "answer": "yes"}'
     )
     assert len(tokenizer(structured)["input_ids"]) <= 60
+
+
+def test_a_word_is_the_same_token_in_a_question_and_as_an_answer():
+    tokenizer = AutoProcessor.from_pretrained(BASE).tokenizer
+    question = tokenizer("Question: is there a blue shape?\nValid answers: yes, no")["input_ids"]
+    for word in ("blue", "yes", "no"):
+        (token,) = tokenizer(word)["input_ids"]
+        assert token in question

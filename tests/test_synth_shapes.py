@@ -1,4 +1,4 @@
-"""Synthetic shapes: the same from a seed everywhere, balanced, true to the picture, boxes on the things."""
+"""Synthetic shapes: the same from a seed everywhere, true to the picture, boxes on the things."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from vqa.questions import QUESTION_TYPES, is_correct
 from vqa.records import read_records
 from vqa.synthesis import shapes
 from vqa.synthesis.shape_drawing import COLORS
+from vqa.synthesis.shape_records import HOLDS, NEGATED
 from vqa.synthesis.shape_scenes import SHAPES, Scene, draw_scene
 from vqa.synthesis.shape_wordings import article, phrase, plural
 from vqa.synthesis.shapes import generate_scene, write_shapes
@@ -99,16 +100,18 @@ def test_every_type_is_asked_and_few_are_unanswerable(records):
     assert all(bool(record["answers"]) == record["answerable"] for record in records)
 
 
-def test_yes_and_no_are_balanced_for_each_kind_and_polarity(records):
+def test_statements_hold_and_are_negated_as_often_in_each_kind(records):
     asked = [record for record in records if record["question_type"] == "yes_no"]
-    assert 0.47 < sum(record["meta"]["negated"] for record in asked) / len(asked) < 0.53
+    assert abs(sum(record["meta"]["negated"] for record in asked) / len(asked) - NEGATED) < 0.03
     for kind, group in by_kind(asked).items():
         for negated in (False, True):
-            answers = [
-                record["answers"] == ["yes"] for record in group if record["meta"]["negated"] == negated
+            holds = [
+                (record["answers"] == ["yes"]) != negated
+                for record in group
+                if record["meta"]["negated"] == negated
             ]
-            # Three standard deviations of a fair coin, and two points for questions dropped as repeated.
-            assert abs(sum(answers) / len(answers) - 0.5) < 1.5 / len(answers) ** 0.5 + 0.02, (kind, negated)
+            # Three standard deviations of the coin, and three points for questions dropped as repeated.
+            assert abs(sum(holds) / len(holds) - HOLDS) < 1.5 / len(holds) ** 0.5 + 0.03, (kind, negated)
 
 
 def test_half_of_the_questions_are_in_lower_case_and_some_lack_the_mark(records):

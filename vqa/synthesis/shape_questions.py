@@ -1,7 +1,7 @@
 """Questions about a drawn scene: each function here looks at the scene and writes one record, or None.
 
-A yes/no question first tosses for its answer and for its polarity, and only then looks for something to ask
-that makes it so: within every kind the answers are balanced, among affirmative and negated wordings alike.
+A yes/no question first tosses for whether its statement holds and for its polarity, and only then looks for
+something to ask that makes it so: the shares are the same within every kind, whatever the pictures hold.
 """
 
 from vqa.synthesis import shape_wordings as wordings
