@@ -194,6 +194,7 @@ def write_results(judged: Judged, folder: Path, args: EvaluationArguments) -> No
         image_root=args.image_root or judged.file.parent,
         max_gallery=args.max_gallery,
         counterfactual={kind: {row["id"]: row for row in rows} for kind, rows in judged.masked.items()},
+        tolerance=args.numeric_tolerance,
     )
     say_written(args, folder / "metrics.json", folder / "report.html")
 

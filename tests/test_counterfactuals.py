@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import cv2
@@ -335,6 +336,16 @@ def test_a_second_run_replaces_the_first(tmp_path):
     shown = {Path(path).name for row in read_records(output / "roi" / "test.jsonl") for path in row["images"]}
     assert names == (shown - {"b.png"}) | {"mine.png"}
     assert read_manifest(output / "roi")["counterfactuals"]["dilation"] == 0
+
+
+def test_without_a_place_the_folders_stand_beside_the_records(tmp_path, monkeypatch):
+    source = write_source(tmp_path / "source")
+    monkeypatch.chdir(source)
+    for records in (source / "test.jsonl", source, "test.jsonl", "."):
+        main([str(records), "--method", "mean"])
+        for kind in ("roi", "random"):
+            assert (tmp_path / "source_counterfactuals" / kind / "test.jsonl").is_file()
+        shutil.rmtree(tmp_path / "source_counterfactuals")
 
 
 def test_mistakes_are_named(tmp_path):

@@ -15,11 +15,12 @@ from peft import LoraConfig, get_peft_model
 
 import predict
 from tests.helpers import ROOT, run_script, write_records
-from vqa.decisions import completion_grammar, is_closed
+from vqa.decisions import Decision, completion_grammar, is_closed
 from vqa.errors import UserError
 from vqa.files import sha256_file
+from vqa.prediction_runs import prediction_line
 from vqa.predictions import read_predictions
-from vqa.records import read_records
+from vqa.records import load_dataset, read_records
 from vqa.runs import write_run_file
 from vqa.tiny_models import build_tiny_model
 
@@ -47,6 +48,19 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model"))
+
+
+def test_a_line_keeps_what_judging_needs_of_a_records_meta(data):
+    (record,) = load_dataset(write_records(data.parent / "one", 1), image_root=data.parent / "one")
+    removed = {"kind": "roi", "regions": [[1, 2, 3, 4]], "region_images": [0]}
+    for meta, kept in (
+        ({}, None),
+        ({"kind": "shape"}, None),
+        ({"kind": "shape", "answers": ["a"] * 10}, {"answers": ["a"] * 10}),
+        ({"counterfactual": removed}, {"counterfactual": removed}),
+    ):
+        line = prediction_line(record | {"meta": json.dumps(meta)}, Decision("red", 0.5, "red"))
+        assert line.get("meta") == kept
 
 
 def save_model(folder, family="qwen2_vl"):

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from benchmarks.browser import Browser
 from vqa.metrics.paired import compare_paired
 from vqa.metrics.summary import summarize
+from vqa.predictions import read_predictions
 from vqa.report import choose_failures, shown, write_comparison, write_report
 from vqa.report.charts import confusions, risk_curve
 from vqa.report.gallery import Album, card_bytes, within_bytes
@@ -252,6 +253,33 @@ def test_counterfactual_pairs_stand_side_by_side(render, tmp_path):
         ["20", "20", "41", "41"],
         ["120", "20", "41", "41"],
     ]
+
+
+def test_pairs_keep_to_the_tolerance_of_the_run():
+    line = _line(0, qtype="size_numeric", pred="10 mm", answers=["10 mm"])
+    masked = {"roi": {"r0": line | {"pred": "10.4 mm"}}}
+    said = [choose_triples([line], [True], masked, tolerance=t)[0][1] for t in (0.05, 0.01)]
+    assert said == ["still right without its evidence", "changes with its evidence"]
+
+
+def test_removed_regions_are_those_that_predictions_name(tmp_path, render):
+    Image.new("RGB", (200, 100), "white").save(tmp_path / "white.png")
+    named = {"regions": [[1, 2, 31, 42], [5, 5, 9, 9]], "region_images": [0, 1]}
+    row = {"id": "r0", "pred": "right", "qtype": "open_ended", "gt": "right", "images": ["white.png"]}
+    metas = [{"counterfactual": named}, {"counterfactual": {"regions": [["<b>"]], "region_images": [0]}}] + [
+        {"counterfactual": {"regions": 3, "region_images": []}},
+        {"counterfactual": "x"},
+        None,
+    ]
+    found = []
+    for meta in metas:
+        (tmp_path / "masked.jsonl").write_text(json.dumps(row | {"meta": meta}))
+        (masked,) = read_predictions(tmp_path / "masked.jsonl")
+        line = _line(0, pred="right", images=["white.png"])
+        _, page = render([line], [True], counterfactual={"random": {"r0": masked}})
+        boxes = [item for item in page.all("rect") if item.get("class") == "removed"]
+        found.append([[item[name] for name in ("x", "y", "width", "height")] for item in boxes])
+    assert found == [[["1", "2", "30", "40"]], [], [], [], []]  # a blank place has no pixels that differ
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from vqa.files import sha256_file, write_json, write_jsonl
 
 Line = dict[str, Any]
 FINGERPRINT = "run"
+# Of a record's `meta`: what each annotator said, for the VQA accuracy; what was removed, for the report.
+KEPT_META = ("answers", "counterfactual")
 
 
 def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
@@ -43,9 +45,10 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
         "images": record["images"],
         "question": record["question"],
     }
-    if isinstance(record["meta"].get("answers"), list):  # what each annotator said, for the VQA accuracy
-        line["meta"] = {"answers": record["meta"]["answers"]}
-    return line
+    # A row of `load_dataset` holds it as JSON text.
+    meta = json.loads(record["meta"]) if isinstance(record["meta"], str) else record["meta"]
+    kept = {name: value for name, value in meta.items() if name in KEPT_META}
+    return line | ({"meta": kept} if kept else {})
 
 
 def check_confidence(lines: list[dict[str, Any]]) -> None:

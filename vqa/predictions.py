@@ -22,8 +22,9 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     Needed are `id`, `pred`, `qtype` and one of `answers` and `gt`. The rest is filled in: `answerable` (some
     accepted answer is no abstention), `abstained` (the flag, or a text that says so), `source`
     ("unknown"), None or empty for others. `annotations` are ten answers of ten annotators, which stand in
-    `answers` or in `meta.answers`, or None. An unanswerable transcription whose accepted text is `""` keeps
-    it as `gt`: there is nothing to read.
+    `answers` or in `meta.answers`, or None. `removed` are the regions removed from the first image of a
+    counterfactual (`meta.counterfactual`), or none. An unanswerable transcription whose accepted text is `""`
+    keeps it as `gt`: there is nothing to read.
 
     Raises:
         UserError: there is no such file.
@@ -82,6 +83,7 @@ class _Reader:
             "images": self._texts("images"),
             "question": self._text("question", ""),
             "annotations": self._annotations(),
+            "removed": self._removed(),
         }
         if not (abstained or self.problems):
             prediction["abstained"] = abstains(pred, answers, candidates_of(prediction), answerable)
@@ -141,12 +143,24 @@ class _Reader:
         given = self.row.get("answers") or [self.row.get("gt")]
         return "" if self.row.get("qtype") == "transcription" and given == [""] else None
 
-    def _annotations(self) -> list[str] | None:
+    def _meta(self, field: str) -> Any:
         meta = self.row.get("meta")
-        for texts in (meta.get("answers") if isinstance(meta, dict) else None, self.row.get("answers")):
+        return meta.get(field) if isinstance(meta, dict) else None
+
+    def _annotations(self) -> list[str] | None:
+        for texts in (self._meta("answers"), self.row.get("answers")):
             if isinstance(texts, list) and len(texts) == ANNOTATORS and all(type(t) is str for t in texts):
                 return [_printable(text) for text in texts]
         return None
+
+    def _removed(self) -> list[list[float]]:
+        told = self._meta("counterfactual")
+        if not isinstance(told, dict):
+            return []
+        regions, owners = told.get("regions"), told.get("region_images")
+        if not (isinstance(regions, list) and isinstance(owners, list)):
+            return []
+        return [box for box, owner in zip(regions, owners, strict=False) if owner == 0 and _is_box(box)]
 
     def _question_type(self) -> str:
         name = self._text("qtype", None)

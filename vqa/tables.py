@@ -70,4 +70,7 @@ def print_rows(name: str, columns: dict[str, Callable], rows: dict[str, list], f
     # Numbers that are cut off are worse than a line that wraps.
     unbounded = console.options.update(max_width=MAX_WIDTH)
     console.width = max(console.width, console.measure(table, options=unbounded).maximum)
-    console.print(table)
+    with console.capture() as printed:
+        console.print(table)
+    # Markdown as rich writes it has lines of spaces around the table.
+    print("\n".join(line for line in printed.get().splitlines() if line.strip()))

@@ -1,13 +1,14 @@
 """The records of a folder on images without their evidence, and on images without something else.
 
-    python prepare_data.py counterfactuals data/documents --output_dir data/documents_cf
+    python prepare_data.py counterfactuals data/documents
     python prepare_data.py counterfactuals data/slake/test.jsonl --output_dir data/slake_cf --method blur
 
 OUTPUT_DIR/roi holds the records with their evidence boxes removed from the images, OUTPUT_DIR/random the same
-records with a random region of the same size removed that does not touch the evidence. Both are record
-folders; ids are those of the original, so that predictions on all three join. Left out of both, and counted:
-records without evidence boxes, those whose boxes cover (nearly) a whole image, and those without room for a
-random region. How the predictions are judged: docs/counterfactuals.md.
+records with a random region of the same size removed that does not touch the evidence; OUTPUT_DIR is
+data/documents_counterfactuals where none is given. Both are record folders; ids are those of the original, so
+that predictions on all three join. Left out of both, and counted: records without evidence boxes, those whose
+boxes cover (nearly) a whole image, and those without room for a random region. How the predictions are
+judged: docs/counterfactuals.md.
 """
 
 import hashlib
@@ -55,7 +56,9 @@ class CounterfactualArguments:
     """Arguments of `counterfactuals`."""
 
     records: str = field(metadata={"help": "record folder or file"})
-    output_dir: str = field(metadata={"help": "folder to write; gets the record folders roi and random"})
+    output_dir: str | None = option(
+        None, "folder to write, gets the record folders roi and random; default: FOLDER_counterfactuals"
+    )
     method: str = option("telea", f"how regions are filled: {', '.join(METHODS)}")
     seed: int = option(0, "draws the random regions; the same seed gives the same files")
     covered_share: float = option(COVERED_SHARE, "boxes over this share of an image cover it")
@@ -126,7 +129,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--num_proc must be at least 1")
     if not 0 < args.covered_share <= 1:
         raise UserError(f"--covered_share {args.covered_share}: a share of the area, above 0, at most 1")
-    outputs = {kind: Path(args.output_dir) / kind for kind in KINDS}
+    output_dir = Path(args.output_dir or default_output(Path(args.records)))
+    outputs = {kind: output_dir / kind for kind in KINDS}
     for output in outputs.values():
         check_output_dir(output, COMMAND, args.records)
     folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
@@ -135,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
     skipped = Counter(filter(None, (why_skipped(record, masked) for record in folder.records)))
     if skipped.total() == len(folder.records):
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
-        raise UserError(f"{args.output_dir}: not written, every record was skipped: {reasons}")
+        raise UserError(f"{output_dir}: not written, every record was skipped: {reasons}")
     kept = {
         split: [record for record in records if why_skipped(record, masked) is None]
         for split, records in folder.files.items()
@@ -160,6 +164,12 @@ def main(argv: Sequence[str]) -> None:
         )
         remove_leftovers(images[kind], shown)
         print_summary(str(output), manifest)
+
+
+def default_output(records: Path) -> Path:
+    """Beside the folder of the records: data/slake_counterfactuals for data/slake and its files."""
+    folder = (records if records.is_dir() else records.parent).resolve()
+    return folder.with_name(f"{folder.name}_counterfactuals")
 
 
 def evidence(record: Record) -> list[Evidence | None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.files import atomic_write
+from vqa.questions import DEFAULT_TOLERANCE
 from vqa.report.charts import confusions, reliability, risk_curve, rows_with_intervals
 from vqa.report.gallery import Album, Card, choose_failures, count_images, page_key, within_bytes
 from vqa.report.headline import TILES, headline, leaves
@@ -25,6 +26,7 @@ def write_report(
     image_root: str | Path,
     max_gallery: int = 200,
     counterfactual: Mapping[str, Mapping[str, Prediction]] | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
 ) -> None:
     """Write the report atomically.
 
@@ -37,13 +39,14 @@ def write_report(
         max_gallery: at most so many failures are shown, the most confident ones of every type; fewer where
             the page would become too large (`vqa.report.gallery.TEXT_BYTES`).
         counterfactual: predictions on masked images by id, under "roi" (evidence removed) and "random".
+        tolerance: relative, of sizes: which of these are right.
     """
     failures = [row for row, right in zip(predictions, correct, strict=True) if not right]
     pages = answers_by_page(predictions)
     kinds = {id(row): error_kind(row, pages) for row in failures}
     shown = within_bytes(choose_failures(failures, max_gallery))
     masked = counterfactual or {}
-    chosen = choose_triples(predictions, correct, masked)
+    chosen = choose_triples(predictions, correct, masked, tolerance=tolerance)
     pictured = [row for row, *_ in chosen]
     pictured += [masked[kind][row["id"]] for row in pictured for kind in masked if row["id"] in masked[kind]]
     album = Album(image_root, count_images([*shown, *pictured]))

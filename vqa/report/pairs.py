@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from vqa.images import ImageProblem
 from vqa.metrics.counterfactual import flips
+from vqa.questions import DEFAULT_TOLERANCE
 from vqa.report.gallery import Album, Thumbnail, in_turns
 
 MAX_TRIPLES = 60
@@ -57,6 +58,7 @@ def choose_triples(
     correct: Sequence[bool],
     counterfactual: Mapping[str, Mapping[str, Prediction]],
     limit: int = MAX_TRIPLES,
+    tolerance: float = DEFAULT_TOLERANCE,
 ) -> list[tuple[Prediction, str, bool | None, bool | None]]:
     """(record, verdict, wrong without evidence, wrong without a random region) of records to show.
 
@@ -66,11 +68,13 @@ def choose_triples(
     Args:
         counterfactual: "roi" and "random": masked predictions by id; either may be missing.
         limit: at most so many.
+        tolerance: relative, of sizes.
     """
     found: dict[str, tuple[Prediction, str, bool | None, bool | None]] = {}
     for row in (row for row, right in zip(predictions, correct, strict=True) if right):
         roi, random = (
-            _flipped(row, (counterfactual.get(kind) or {}).get(row["id"])) for kind in ("roi", "random")
+            _flipped(row, (counterfactual.get(kind) or {}).get(row["id"]), tolerance)
+            for kind in ("roi", "random")
         )
         if (roi, random) != (None, None):
             found[row["id"]] = (row, VERDICTS[roi, random], roi, random)
@@ -94,7 +98,9 @@ def build_triples(
         ):
             if flipped is not None:
                 masked = counterfactual[kind][row["id"]]
-                removed = row["gt_boxes"] if kind == "roi" else _changed(album, row, masked)
+                removed = masked.get("removed") or (
+                    row["gt_boxes"] if kind == "roi" else _changed(album, row, masked)
+                )
                 views.append(View(heading, masked, album.of(masked), not flipped, removed))
         triples.append(Triple(row, verdict, views))
     return triples
@@ -118,7 +124,7 @@ def changed_regions(original: Image.Image, masked: Image.Image) -> list[list[int
 
 
 def _changed(album: Album, row: Prediction, masked: Prediction) -> list[list[int]]:
-    """The regions removed from the first image, which predictions do not name: where the pixels differ."""
+    """What was removed from the first image, where predictions do not say so: where the pixels differ."""
     if not row["images"] or not masked["images"]:
         return []
     try:
@@ -127,5 +133,5 @@ def _changed(album: Album, row: Prediction, masked: Prediction) -> list[list[int
         return []
 
 
-def _flipped(row: Prediction, masked: Prediction | None) -> bool | None:
-    return None if masked is None else flips([row], [masked])[0]
+def _flipped(row: Prediction, masked: Prediction | None, tolerance: float) -> bool | None:
+    return None if masked is None else flips([row], [masked], tolerance)[0]
