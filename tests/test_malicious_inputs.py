@@ -1,6 +1,7 @@
 """A publication that means harm is refused with a message: nothing outside is read, nothing huge is built."""
 
 import json
+import re
 import resource
 import struct
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.test_datasets_dirt import BUILDERS
 from vqa.datasets import CONVERTERS
 from vqa.datasets.conversion import Converter, ConvertOptions, RawRow, convert
 from vqa.errors import UserError
@@ -91,6 +93,67 @@ def test_line_of_a_gigabyte(publication, tmp_path):
     reject = json.loads((tmp_path / "out/rejects.jsonl").read_text(encoding="utf-8"))
     assert "longer than 64 MiB" in reject["reason"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_one_value_of_a_gigabyte(publication, tmp_path):
+    with open(publication / "train.json", "wb") as file:
+        file.write(b'[{"img_name": "a.png", "question": "')
+        file.truncate(2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"train.json: holds a NUL byte"):
+        convert(CONVERTERS["slake"], publication, tmp_path / "out", ConvertOptions())
+    (publication / "train.json").write_bytes(b'[{"image": "a.png", "question": "' + b"a" * 2**26 + b'"}]')
+    for name in ("generic", "llava"):
+        with pytest.raises(UserError, match="holds a line or a text of more than 16 MiB"):
+            convert(CONVERTERS[name], publication, tmp_path / "out", ConvertOptions())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+@pytest.mark.parametrize(
+    ("name", "linked"),
+    [
+        ("easy_vqa", "data/train/questions.json"),
+        ("docvqa", "train_v1.0_withQT.json"),
+        ("kvasir_vqa", "metadata.csv"),
+        ("llamafactory", "dataset_info.json"),
+        ("dicom", "questions.csv"),
+    ],
+)
+def test_links_to_tables_outside_are_refused(name, linked, tmp_path):
+    root, outside = tmp_path / "raw", tmp_path / "outside"
+    root.mkdir()
+    if name in BUILDERS:
+        BUILDERS[name](root)
+    outside.write_text('{"a": {"file_name": "train.json"}}')
+    (root / linked).unlink(missing_ok=True)
+    (root / linked).symlink_to(outside)
+    with pytest.raises(UserError, match="through a symlink"):
+        convert(CONVERTERS[name], root, tmp_path / "out", ConvertOptions())
+
+
+def test_ocr_outside_is_not_read(tmp_path):
+    root = tmp_path / "raw"
+    BUILDERS["docvqa"](root)
+    (root / "ocr_results/a_1.json").rename(tmp_path / "outside.json")
+    (root / "ocr_results/a_1.json").symlink_to(tmp_path / "outside.json")
+    manifest = convert(CONVERTERS["docvqa"], root, tmp_path / "out", ConvertOptions())
+    assert manifest["repairs"] == {"OCR file unreadable, no boxes": 1}
+
+
+@pytest.mark.parametrize("name", ["slake", "docvqa", "chartqa", "textvqa", "vqa_rad", "viocrvqa", "llava"])
+def test_names_longer_than_any_file_has(name, tmp_path):
+    root = tmp_path / "raw"
+    BUILDERS[name](root)
+    for path in root.rglob("*.json*"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"\w+(?=/source|\.png|\.jpg)", "n" * 5000, text), encoding="utf-8")
+    if name == "textvqa":
+        (root / "TextVQA_0.5.1_train.json").write_text(
+            json.dumps({"data": [{"question": "?", "image_id": "n" * 5000, "answers": ["a"] * 10}]})
+        )
+    with pytest.raises(UserError, match="no row became a record; .*(does not exist|too long)") as caught:
+        convert(CONVERTERS[name], root, tmp_path / "out", ConvertOptions())
+    assert len(str(caught.value)) < 1000
 
 
 def test_table_with_nuls(publication, tmp_path):

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 from vqa.errors import UserError
 
+TEXT_CHUNK_BYTES = 16 * 2**20
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -38,6 +40,22 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def text_fault(path: str | Path) -> str | None:
+    """Why a large text file is not to be read whole, found a chunk at a time; None where nothing is wrong.
+
+    It holds a NUL, or a chunk without any line feed or quote, which is neither a table's nor JSON's.
+    """
+    if os.path.getsize(path) <= TEXT_CHUNK_BYTES:
+        return None
+    with open(path, "rb") as file:
+        while chunk := file.read(TEXT_CHUNK_BYTES):
+            if b"\0" in chunk:
+                return "holds a NUL byte"
+            if len(chunk) == TEXT_CHUNK_BYTES and b"\n" not in chunk and b'"' not in chunk:
+                return f"holds a line or a text of more than {TEXT_CHUNK_BYTES // 2**20} MiB"
+    return None
 
 
 def _umask() -> int:

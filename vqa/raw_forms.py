@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.answers import StructuredAnswer, parse_structured
+from vqa.files import text_fault
 
 MAX_LINE_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 2**30
@@ -64,6 +65,9 @@ def iterate_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | RowPr
             return
         file.seek(body)
         if first == b"[":
+            if fault := text_fault(path):
+                yield 1, RowProblem(fault)
+                return
             yield from _array_rows(file.read(MAX_ARRAY_BYTES + 1))
             return
         number = 0

@@ -10,6 +10,7 @@ count, a colour or a computed number, and stand nowhere in the image. A label su
 Europe]" is an answer of several parts; it is accepted as published and without its brackets.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -80,7 +81,7 @@ def _to_record(raw: RawRow, root: Path, origin: str, number: int, images: ImageF
     if origin:
         meta["origin"] = origin
     table = PurePosixPath(image).parent.parent / "tables" / f"{PurePosixPath(image).stem}.csv"
-    if (root / table).is_file():
+    if os.path.isfile(root / table):
         meta["table"] = table.as_posix()
     record = {
         "id": f"chartqa/{raw.split}/{origin + '/' if origin else ''}{number:06d}",

@@ -23,7 +23,7 @@ from typing import Any
 from vqa.datasets.conversation_turns import Form, Turn, read_turns
 from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.generic import SUFFIXES, find_json_input, image_folder, json_files
-from vqa.datasets.layouts import ImageFinder, files_inside, split_of
+from vqa.datasets.layouts import ImageFinder, files_inside, inside, split_of
 from vqa.datasets.raw_json import read_json
 from vqa.datasets.raw_tables import published_rows
 from vqa.errors import UserError
@@ -49,7 +49,7 @@ def llamafactory_rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         return
     finder = ImageFinder(folder, ["", "images"])
     described = 0
-    for entry, description in _descriptions(folder / INFO_FILE):
+    for entry, description in _descriptions(inside(folder, folder / INFO_FILE)):
         file_name = description.get("file_name")
         if not isinstance(file_name, str) or not os.path.exists(folder / file_name):
             continue  # a data set of the hub, or one that is not downloaded

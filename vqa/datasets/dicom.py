@@ -10,6 +10,7 @@ PNG, once a file. Nothing that identifies a patient is taken over from a header.
 burnt into them stays (`meta.burned_in_annotation` says so where the file does), and so do the files' names.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.dicom_pixels import DicomProblem, read_picture
-from vqa.datasets.layouts import input_folder, split_of
+from vqa.datasets.layouts import input_folder, inside, split_of
 from vqa.datasets.raw_tables import file_rows
 from vqa.datasets.row_values import answer_text
 from vqa.errors import UserError
@@ -41,7 +42,8 @@ def find_input(given: Path | None) -> Path:
 
 def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield a record for each row of the table; pictures are written into `options.image_dir`."""
-    table = options.questions or next((root / name for name in TABLE_NAMES if (root / name).is_file()), None)
+    beside = (inside(root, root / name) for name in TABLE_NAMES if (root / name).is_file())
+    table = options.questions or next(beside, None)
     if table is None:
         raise UserError(
             f"--questions: dicom needs a table with file, question and answer (or {TABLE_NAMES[0]})"
@@ -128,7 +130,7 @@ class _Pictures:
         return known
 
     def _convert(self, path: Path, inside: str) -> tuple[str, dict[str, Any], tuple[str, ...]] | str:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return "does not exist"
         try:
             picture = read_picture(path, self.max_pixels)

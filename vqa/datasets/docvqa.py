@@ -11,6 +11,7 @@ of eight numbers.
 The answers of the test split are withheld, so that its rows cannot become records.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -26,6 +27,7 @@ from vqa.datasets.layouts import (
     folders,
     image_name,
     in_split_order,
+    inside,
     parquet_files,
     publication_folder,
     relative,
@@ -103,6 +105,7 @@ class _Ocr:
     """The OCR files of a download, by the name of the page."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._folders = [folder for folder, _ in folders(root) if folder.name.lower() in _OCR_FOLDERS]
         self.page = lru_cache(maxsize=256)(self._page)
 
@@ -110,9 +113,9 @@ class _Ocr:
         """The words of a page, None where there is no usable file, and the note that it is unusable."""
         for folder in self._folders:
             path = folder / f"{stem}.json"
-            if path.is_file():
+            if os.path.isfile(path):
                 try:
-                    return PageText(read_words(read_json(path, MAX_OCR_BYTES))), ()
+                    return PageText(read_words(read_json(inside(self._root, path), MAX_OCR_BYTES))), ()
                 except (UserError, RowProblem):
                     return None, (UNREADABLE_OCR,)
         return None, ()

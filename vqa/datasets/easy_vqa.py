@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.datasets.converter import Converter, ConvertOptions, RawRow
-from vqa.datasets.layouts import ImageFinder, hold_out, publication_folder
+from vqa.datasets.layouts import ImageFinder, hold_out, inside, publication_folder
 from vqa.datasets.raw_json import read_json
 from vqa.errors import UserError
 
@@ -48,7 +48,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
     """Yield the rows of the train split, then those of the test split, as published."""
     find = ImageFinder(root, ("",)).find
     for published in SPLITS:
-        questions = _read(_questions(root, published))
+        questions = _read(inside(root, _questions(root, published)))
         images = sorted({row[2] for row in questions if _is_row(row)})
         held_out = hold_out(images, options.validation_images) if published == "train" else set()
         for index, row in enumerate(questions):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa.errors import UserError
+from vqa.files import text_fault
 
 MAX_JSON_BYTES = 2**30
 MAX_TEXT_BYTES = 64 * 2**20
@@ -90,6 +91,8 @@ def read_text(path: Path, max_bytes: int, fallback: str | None = None) -> str:
     """The whole text of a file, as `read_lines` reads it. Raises UserError."""
     check_file(path, max_bytes)
     try:
+        if fault := text_fault(path):
+            raise UserError(f"{path}: {fault}")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """SLAKE's object boxes: read from `detection.json`, and matched with the objects that a question names."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -43,7 +44,7 @@ def read_objects(path: Path) -> tuple[Objects, bool]:
     Published is a list of one-key objects; one object, and several boxes for a label, are read as well. A
     file that is not there is whole and empty.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return [], True
     try:
         value = read_json(path, MAX_DETECTION_BYTES)
