@@ -22,6 +22,7 @@ The data sets and their raw forms: docs/data.md. The options of one command:
     python prepare_data.py convert --help
 """
 
+import signal
 import sys
 from importlib import import_module
 
@@ -51,6 +52,7 @@ COMMANDS = {
 
 def main() -> int | None:
     """Choose the command, which parses its own arguments."""
+    signal.signal(signal.SIGTERM, _end)
     argv = sys.argv[1:]
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__)
@@ -64,6 +66,11 @@ def main() -> int | None:
             return vars(import_module(f"vqa.preparation.{module}"))[function](argv[len(words) :])
     given = " ".join(word for word in argv[:2] if not word.startswith("-"))
     raise UserError(f"unknown command {given!r}; commands are {', '.join(COMMANDS)}")
+
+
+def _end(number: int, _: object) -> None:
+    """Leave as an exception does, so that what was half written is removed."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

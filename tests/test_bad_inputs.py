@@ -268,7 +268,7 @@ COMMANDS = {
         "--dataset nothing: unknown",
     ),
     "missing argument": (["convert", "--dataset", "easy_vqa"], "--output_dir"),
-    "input that is not there": ([*CONVERT, "--input", "nowhere"], "--input nowhere: not easy-VQA"),
+    "input that is not there": ([*CONVERT, "--input", "nowhere"], "--input nowhere: no such folder"),
 }
 
 

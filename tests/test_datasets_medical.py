@@ -241,7 +241,7 @@ def write_rad(root, name="VQA_RAD Dataset Public.json"):
         rad_row("0", "freeform", "a1", "Is there a mass? ", "\tYes", answer_type="CLOSED "),
         rad_row("1", "para", "b2", "Is a bleed seen?", "no"),
         rad_row("2", "test_freeform", "b2", "Is there a bleed?", "no"),
-        rad_row("3", "freeform", "c3", "How many lesions?", 2, question_type="COUNT", answer_type="OPEN"),
+        rad_row("3", "freeform", "c3", "How many lesions?", 2, question_type="COUNT", answer_type="Opne"),
         rad_row("4", "freeform", "NULL", "What is seen?", "a cyst", question_type="PRSE, ATRIB"),
         rad_row("5", "test_para", "NULL", "Which modality is it, CT or MRI?", "CT", question_type="Other"),
         rad_row("6", "freeform", "d4", "And here?", "yes", image_name="synpic7.jpg"),
@@ -257,7 +257,7 @@ def test_vqa_rad_public(tmp_path):
     manifest = convert(VQA_RAD, tmp_path / "in", tmp_path / "out", ConvertOptions())
     assert manifest["rows"] == {"in": 9, "records": 5, "filtered": 0, "rejects": 4}
     assert manifest["repairs"] == {
-        "misspelt answer type": 1,
+        "misspelt answer type": 2,
         "misspelt question type": 2,
         "number as answer": 1,
         "several question types": 1,
@@ -291,6 +291,7 @@ def test_vqa_rad_public(tmp_path):
             },
         },
     )
+    assert [row["meta"]["answer_type"] for row in train] == ["CLOSED", "OPEN", "CLOSED"]
     assert [row["meta"]["question_type"] for row in train] == [["PRES"], ["COUNT"], ["PRES", "ATTRIB"]]
     assert [row["question_type"] for row in train] == ["yes_no", "count_numeric", "open_ended"]
     assert [row["answers"] for row in test] == [["no"], ["CT"]]

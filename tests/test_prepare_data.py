@@ -3,8 +3,10 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +22,7 @@ from vqa.datasets import CONVERTERS
 from vqa.datasets.conversion import ConvertOptions, RawRow, convert, portable_root
 from vqa.errors import UserError
 from vqa.files import write_jsonl
-from vqa.manifests import write_manifest
+from vqa.manifests import reject_reasons, write_manifest
 from vqa.preparation.balance import BalanceArguments, parse_caps
 from vqa.preparation.convert import ConvertArguments
 from vqa.preparation.counterfactuals import CounterfactualArguments
@@ -210,6 +212,45 @@ def test_no_row_that_became_a_record(publication, tmp_path):
         convert(CONVERTERS["easy_vqa"], publication, tmp_path / "out", ConvertOptions())
 
 
+def test_all_rows_left_out_on_request(publication, tmp_path):
+    (publication / "train.json").write_text('[{"img_name": "a.png", "question": "Q?", "q_lang": "en"}]')
+    with pytest.raises(UserError, match="no row became a record: --language left all 1 out"):
+        convert(CONVERTERS["slake"], publication, tmp_path / "out", ConvertOptions(language="zh"))
+
+
+@pytest.mark.parametrize(("given", "kept"), [("validate", 1), ("val", 1), ("Dev", 1), ("train", 2)])
+def test_a_split_by_any_of_its_published_names(given, kept, tmp_path):
+    row = {"question": "Who?", "answer": "me", "images": []}
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/train.json").write_text(json.dumps([row, row]))
+    (tmp_path / "raw/validate.json").write_text(json.dumps([row]))
+    arguments = ["convert", "--dataset", "generic", "--input", "raw", "--output_dir", "out", "--split", given]
+    assert (
+        f"3 rows in = {kept} records + {3 - kept} filtered" in prepare_data(*arguments, cwd=tmp_path).stdout
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(number, tmp_path):
+    (tmp_path / "raw").mkdir()
+    row = json.dumps({"question": "Who?", "answer": "me", "images": []}) + "\n"
+    (tmp_path / "raw/train.jsonl").write_text(row * 300_000)
+    command = [sys.executable, str(REPOSITORY / "prepare_data.py"), "convert", "--dataset", "generic"]
+    process = subprocess.Popen(
+        [*command, "--input", "raw", "--output_dir", "out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while not list(tmp_path.glob("out/.train.jsonl.*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in error and not list((tmp_path / "out").iterdir())
+
+
 def test_duplicate_ids_are_rejected(tmp_path):
     record = {"id": "same", "images": [], "question": "Who?", "answers": ["me"]}
 
@@ -224,6 +265,20 @@ def test_duplicate_ids_are_rejected(tmp_path):
     assert reject == {"where": "row 1", "reason": "id: 'same' is used twice", "row": {"row": 1}}
 
 
+def test_kinds_of_reasons():
+    reasons = [
+        "images[0]: 'a.png' does not exist", "images[12]: \"it's.png\" does not exist", "answers[0]: empty",
+        "/data/x y/1.json:3: not valid JSON", "id: 'a' is used twice; has 1,024x768 pixels",
+    ]  # fmt: skip
+    assert reject_reasons(reasons) == {
+        "images[…]: … does not exist": 2,
+        "answers[…]: empty": 1,
+        "id: … is used twice; has …x… pixels": 1,
+        "… … not valid JSON": 1,
+    }
+    assert list(reject_reasons([f"{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]))[-1] == "t"
+
+
 def test_the_books_must_balance(tmp_path):
     write_records([{"images": [], "question": "Who?", "answers": ["me"]}], tmp_path / "train.jsonl")
     with pytest.raises(RuntimeError, match="3 rows in, but 1 records"):
@@ -232,6 +287,7 @@ def test_the_books_must_balance(tmp_path):
         tmp_path, rows_in=3, filtered={"language": 1}, rejects=[{"row": 1, "reason": "x"}]
     )
     assert manifest["rows"] == {"in": 3, "records": 1, "filtered": 1, "rejects": 1}
+    assert manifest["reject_reasons"] == {"x": 1}
 
 
 def test_image_root_outside_of_the_project_is_absolute(tmp_path, monkeypatch):

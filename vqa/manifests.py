@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shlex
 import sys
 from collections import Counter
@@ -17,6 +18,9 @@ from vqa.runs import git_commit
 MANIFEST_FILE = "manifest.json"
 REJECTS_FILE = "rejects.jsonl"
 NOT_RECORDS = ("rejects", "suspicious")
+# What is particular about a reason: quoted names, paths, numbers.
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+(?:[,.]\d+)*")
+MOST_REASONS, LONGEST_REASON = 20, 120
 PACKAGES = ("faithful-vqa", "pillow", "numpy", "datasets")
 
 
@@ -83,6 +87,7 @@ def write_manifest(
     folder = Path(folder)
     filtered = dict(filtered or {})
     written = sorted(files if files is not None else (path.name for path in record_files(folder)))
+    rejects = list(rejects)
     rejected = write_jsonl(folder / REJECTS_FILE, rejects)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     entries = {name: {"sha256": sha256_file(folder / name), "command": command, **_count(folder / name)}
@@ -112,12 +117,19 @@ def write_manifest(
             "rejects": rejected,
         },
         "filtered": filtered,
+        "reject_reasons": reject_reasons(reject["reason"] for reject in rejects),
         "counts": {key: _sum(entry[key] for entry in entries.values()) for key in _COUNTED},
         "files": entries,
         **(details or {}),
     }
     write_json(folder / MANIFEST_FILE, manifest)
     return manifest
+
+
+def reject_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each kind of reason was given, most often first: `images[…]: … does not exist`."""
+    kinds = Counter(_PARTICULAR.sub("…", reason)[:LONGEST_REASON] for reason in reasons)
+    return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:MOST_REASONS])
 
 
 _COUNTED = {"by_split": "split", "by_question_type": "question_type", "by_source": "source"}

@@ -83,9 +83,7 @@ def convert(
             known = ", ".join(sorted(outcome.splits_seen))
             raise UserError(f"--split {unknown[0]}: {converter.name} has no such split; it has {known}")
         if not files:
-            reasons = Counter(reject["reason"] for reject in outcome.rejects).most_common(1)
-            why = f"; the most frequent reason: {reasons[0][0]}" if reasons else ", it holds none"
-            raise UserError(f"{root}: no row became a record{why}")
+            raise UserError(f"{root}: no row became a record{_why_none(outcome)}")
         written = [f"{split}.jsonl" for split in files]
         portable = portable_root(image_root, output_dir)
         # Should the run be killed before the manifest is written, the files are known as a conversion's.
@@ -104,6 +102,16 @@ def convert(
         licence=converter.licence,
         details={"repairs": dict(sorted(outcome.repairs.items()))} if outcome.repairs else None,
     )
+
+
+def _why_none(outcome: _Outcome) -> str:
+    reasons = Counter(reject["reason"] for reject in outcome.rejects).most_common(1)
+    if reasons:
+        reason = reasons[0][0]
+        shown = reason if len(reason) <= 300 else f"{reason[:200]} ... {reason[-95:]}"
+        return f"; the most frequent reason: {shown}"
+    options = " and ".join(f"--{name}" for name in outcome.filtered)
+    return f": {options} left all {outcome.rows_in:,} out" if options else ", it holds none"
 
 
 def _wanted(rows: Iterable[RawRow], splits: tuple[str, ...], outcome: _Outcome) -> Iterator[RawRow]:

@@ -159,10 +159,10 @@ def relative(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sorts `2.jpg` before `10.jpg`."""
+def natural_key(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """Sorts `2.jpg` before `10.jpg`, and `02.jpg`, the same number, before `2.jpg`."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part], name
 
 
 def hold_out(items: Sequence[Any], number: int) -> set[Any]:

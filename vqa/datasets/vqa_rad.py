@@ -13,7 +13,7 @@ A training row whose `qid_linked_id` a test row has is a paraphrase of a test qu
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +33,7 @@ from vqa.datasets.raw_tables import published_rows
 from vqa.datasets.row_values import answer_text, closed_fields
 
 LEAKS = "qid_linked_id: a paraphrase of this question is in the test split"
+ANSWER_TYPES = ("CLOSED", "OPEN")
 QUESTION_TYPES = (
     "ABN", "ATTRIB", "COLOR", "COUNT", "MODALITY", "ORGAN", "OTHER", "PLANE", "POS", "PRES", "SIZE",
 )  # fmt: skip
@@ -127,13 +128,13 @@ def _mended(meta: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     repairs = []
     kind = meta.get("answer_type")
     if isinstance(kind, str):
-        meta["answer_type"] = kind.strip().upper()
+        meta["answer_type"] = _known(kind.strip(), ANSWER_TYPES)
         if meta["answer_type"] != kind:
             repairs.append("misspelt answer type")
     types = meta.get("question_type")
     if isinstance(types, str):
         given = [part for part in re.split(r"[\s,;/&]+", types) if part]
-        meta["question_type"] = [_known_type(part) for part in given]
+        meta["question_type"] = [_known(part, QUESTION_TYPES) for part in given]
         if any(known != part for known, part in zip(meta["question_type"], given, strict=True)):
             repairs.append("misspelt question type")
         if len(given) > 1:
@@ -141,9 +142,9 @@ def _mended(meta: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     return meta, tuple(repairs)
 
 
-def _known_type(name: str) -> str:
-    """PRES for PRSE, ATTRIB for ATRIB; a type that resembles none stays as it is, in capitals."""
-    close = get_close_matches(name.upper(), QUESTION_TYPES, n=1, cutoff=0.7)
+def _known(name: str, names: Sequence[str]) -> str:
+    """PRES for PRSE, CLOSED for Closd; a name that resembles none stays as it is, in capitals."""
+    close = get_close_matches(name.upper(), names, n=1, cutoff=0.7)
     return close[0] if close else name.upper()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from vqa.cli import option, parse_arguments
 from vqa.datasets import CONVERTERS
 from vqa.datasets.conversion import ConvertOptions, convert
+from vqa.datasets.layouts import SPLITS
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation.summary import print_summary
@@ -53,7 +54,8 @@ def main(argv: Sequence[str]) -> None:
     if args.questions is not None and not Path(args.questions).is_file():
         raise UserError(f"--questions {args.questions}: no such file")
     options = ConvertOptions(
-        splits=tuple(args.split),
+        # `validate` and `dev` are `validation` here too, as they are in the names of files.
+        splits=tuple(dict.fromkeys(SPLITS.get(name.lower(), name) for name in args.split)),
         validation_images=args.validation_images,
         max_pixels=args.max_pixels,
         language=args.language,

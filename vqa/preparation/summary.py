@@ -4,10 +4,11 @@ from typing import Any
 
 
 def print_summary(output_dir: str, manifest: dict[str, Any]) -> None:
-    """Say in a table what a record folder holds, what was mended on the way, and that no row was lost."""
+    """Say in a table what a record folder holds, what was rejected and mended, and that no row was lost."""
     rows = manifest["rows"]
     tables = {title.removeprefix("by_"): counts for title, counts in manifest["counts"].items()}
-    tables |= {"filtered": manifest["filtered"], "repairs": manifest.get("repairs", {})}
+    tables |= {"filtered": manifest["filtered"], "rejects": manifest["reject_reasons"]}
+    tables["repairs"] = manifest.get("repairs", {})
     for title, counts in tables.items():
         if counts:
             print(title.replace("_", " "))

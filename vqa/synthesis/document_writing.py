@@ -2,8 +2,8 @@
 
 import hashlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ from tqdm import tqdm
 from vqa.files import atomic_write, write_jsonl
 from vqa.synthesis.document_questions import Record
 
-# Makes picture number n: the file's bytes, its suffix, and its answerable and unanswerable records.
-Make = Callable[[int], tuple[bytes, str, list[Record], list[Record]]]
+# A picture: the file's bytes, its suffix, and its answerable and unanswerable records.
+Drawn = tuple[bytes, str, list[Record], list[Record]]
+Make = Callable[[int], Drawn]
 
 
 def write_set(
@@ -26,7 +27,7 @@ def write_set(
     again. An earlier split of that name is replaced. What is written does not depend on `num_proc`.
 
     Args:
-        make: picklable; what it makes depends on the number alone.
+        make: draws picture number n; picklable, and what it makes depends on the number alone.
         ratio: share of unanswerable questions among all, at most 0.9. It is met to the whole number over
             the set, as long as the pictures offer enough of either.
     """
@@ -37,8 +38,8 @@ def write_set(
 
     def rows() -> Iterator[Record]:
         books = _Books(ratio)
-        work = partial(_write_one, output_dir, split, make, ratio)
-        for answerable, spare in _map(work, num_images, num_proc, output_dir.name):
+        for index, drawn in enumerate(_map(make, num_images, num_proc, output_dir.name)):
+            answerable, spare = _write_picture(output_dir, split, index, drawn, ratio)
             records = [*answerable, *spare[: books.due(len(answerable), len(spare))]]
             # Their order tells nothing: it follows a hash of what is asked.
             records.sort(key=lambda record: hashlib.sha256(record["question"].encode()).digest())
@@ -65,22 +66,21 @@ class _Books:
         return taken
 
 
-def _map(
-    work: Callable[[int], tuple[list[Record], list[Record]]], count: int, num_proc: int, name: str
-) -> Iterator[tuple[list[Record], list[Record]]]:
+def _map(make: Make, count: int, num_proc: int, name: str) -> Iterator[Drawn]:
     progress = partial(tqdm, total=count, desc=f"drawing {name}", unit="image", disable=None)
     if num_proc <= 1:
-        yield from progress(map(work, range(count)))
+        yield from progress(map(make, range(count)))
         return
-    with ExitStack() as stack:
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(num_proc))
-        yield from progress(pool.imap(work, range(count), chunksize=8))
+    # Ctrl-C reaches every process; the one that asked for the pictures ends the others.
+    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with multiprocessing.get_context("spawn").Pool(num_proc, **deaf) as pool:
+        yield from progress(pool.imap(make, range(count), chunksize=8))
 
 
-def _write_one(
-    output_dir: Path, split: str, make: Make, ratio: Fraction, index: int
+def _write_picture(
+    output_dir: Path, split: str, index: int, drawn: Drawn, ratio: Fraction
 ) -> tuple[list[Record], list[Record]]:
-    data, suffix, answerable, spare = make(index)
+    data, suffix, answerable, spare = drawn
     if ratio:
         # A page that cannot offer enough unanswerable questions asks fewer of the others.
         most = (max(len(spare) - 1, 0) * (1 - ratio) / ratio).__floor__()
