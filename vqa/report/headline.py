@@ -46,8 +46,8 @@ RATES: dict[str, tuple[str, str, bool]] = {
     "counterfactual/roi_flip_rate": ("Flips without the evidence", _RIGHT, False),
     "counterfactual/random_flip_rate": ("Flips without a random region", _RIGHT, True),
     "counterfactual/faithfulness_gap": ("Faithfulness gap", _RIGHT, False),
-    "counterfactual/roi_confidence_drop": ("Confidence lost without the evidence", _RIGHT, False),
-    "counterfactual/random_confidence_drop": ("Confidence lost without a random region", _RIGHT, True),
+    "counterfactual/roi_confidence_drop": ("Confidence lost with the evidence", _RIGHT, False),
+    "counterfactual/random_confidence_drop": ("Confidence lost with a random region", _RIGHT, True),
     "counterfactual/confidence_gap": ("Confidence gap", _RIGHT, False),
 }
 for _tau in TAUS:
