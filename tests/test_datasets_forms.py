@@ -233,6 +233,20 @@ def test_cord_in_folders(tmp_path, published):
     assert manifest["rows"] == {"in": 16, "records": 13, "filtered": 0, "rejects": 3}
 
 
+def test_cord_boxes_are_cut_to_the_image_there_is(tmp_path):
+    root = tmp_path / "raw"
+    larger = META | {"image_size": {"width": 864, "height": 1296}}
+    write(root / "train/json/receipt_00000.json", receipt(gt_parse=PARSE, meta=larger))
+    picture(root / "train/image/receipt_00000.png", (100, 84))
+    records, rejects, _ = converted(CORD, root, tmp_path / "out")
+    assert not rejects
+    cut = {"menu[0].price": [[90, 10, 100, 18]], "menu[2].price": [[90, 50, 100, 58]],
+           "total.total_price": [[50, 80, 80, 84]]}  # fmt: skip
+    assert {path: boxes for path, (_, _, boxes) in by_path(records, "cord/train/receipt_00000/").items()} == {
+        path: cut.get(path, boxes) for path, (_, _, boxes) in QUESTIONS.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "image", "field"),
     [

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tests.dataset_fixtures import converted, write
+from tests.dataset_fixtures import converted, picture, write
 from vqa.datasets import CONVERTERS
 from vqa.datasets.layouts import parquet_files
 from vqa.errors import UserError
@@ -78,6 +78,17 @@ def test_a_copy_in_parquet(name, tmp_path):
         assert (record["question"], record["answers"], record["boxes"]) == (*question, boxes)
     split = "validation" if "val" in file else "test" if "test" in file else "train"
     assert manifest["counts"]["by_split"] == {split: 2}
+
+
+def test_parquet_beside_a_folder_of_images(tmp_path):
+    root = tmp_path / "raw"
+    row = {"img_id": "clb1", "complexity": 1, "question": "Is it?", "answer": "It is."}
+    (root / "data").mkdir(parents=True)
+    parquet.write_table(pa.Table.from_pylist([row]), root / "data/train-00000-of-00001.parquet")
+    picture(root / "images/clb1.jpg")
+    records, rejects, manifest = converted(CONVERTERS["kvasir_vqa"], root, tmp_path / "out")
+    assert not rejects and manifest["image_root"] == str(root)
+    assert [record["images"] for record in records.values()] == [["images/clb1.jpg"]]
 
 
 def test_parquet_that_is_none(tmp_path):

@@ -27,7 +27,7 @@ from vqa.datasets.layouts import (
     publication_folder,
     relative,
 )
-from vqa.datasets.raw_tables import published_rows
+from vqa.datasets.raw_tables import embedded_images, published_rows
 from vqa.datasets.row_values import texts_of
 
 EXPECTED = "{train,val,test}/<split>_human.json and <split>_augmented.json"
@@ -104,5 +104,5 @@ def accepted_labels(label: Any) -> list[str]:
 
 
 CHARTQA = Converter(
-    "chartqa", licence="GPL-3.0", find_input=find_input, rows=rows, writes_images=parquet_files
+    "chartqa", licence="GPL-3.0", find_input=find_input, rows=rows, writes_images=embedded_images
 )

@@ -33,7 +33,7 @@ from vqa.datasets.layouts import (
     table_files,
 )
 from vqa.datasets.raw_json import parse_json, read_json
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import embedded_images, file_rows
 from vqa.datasets.text_evidence import clipped
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
@@ -69,7 +69,7 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
         elif image is None:
             yield RawRow(split, {"file": where}, where, reason="image: missing")
         else:
-            size = _published_size(truth) or image_size(options.image_root or root, image, options.max_pixels)
+            size = image_size(options.image_root or root, image, options.max_pixels)
             yield from _leaf_rows(split, where, stem, image, found, lines, size)
 
 
@@ -151,11 +151,4 @@ def _checked(truth: Any) -> dict[str, Any] | str:
     return "ground_truth: expected an object with valid_line and gt_parse"
 
 
-def _published_size(truth: dict[str, Any]) -> tuple[int, int] | None:
-    meta = truth.get("meta")
-    size = meta.get("image_size") if isinstance(meta, dict) else None
-    values = (size.get("width"), size.get("height")) if isinstance(size, dict) else ()
-    return values if values and all(type(value) is int and value > 0 for value in values) else None
-
-
-CORD = Converter("cord", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=parquet_files)
+CORD = Converter("cord", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=embedded_images)

@@ -33,7 +33,7 @@ from vqa.datasets.layouts import (
     relative,
 )
 from vqa.datasets.raw_json import read_json
-from vqa.datasets.raw_tables import published_rows
+from vqa.datasets.raw_tables import embedded_images, published_rows
 from vqa.datasets.row_values import texts_of
 from vqa.datasets.text_evidence import PageText, Word, clipped, corners_box
 from vqa.errors import UserError
@@ -149,4 +149,4 @@ def read_words(result: Any) -> list[Word]:
     return words
 
 
-DOCVQA = Converter("docvqa", licence=None, find_input=find_input, rows=rows, writes_images=parquet_files)
+DOCVQA = Converter("docvqa", licence=None, find_input=find_input, rows=rows, writes_images=embedded_images)

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from vqa.datasets.converter import RawRow
 from vqa.datasets.hub_images import write_image
 from vqa.datasets.hub_values import plain
+from vqa.datasets.layouts import parquet_files
 from vqa.datasets.raw_json import MAX_JSON_BYTES, check_file, read_json, read_text
 from vqa.errors import UserError
 from vqa.images import ImageProblem
@@ -28,6 +29,8 @@ TABLE_SUFFIXES = (".json", ".jsonl", *DELIMITERS)
 # Keys under which the rows of a whole file are wrapped.
 _WRAPPERS = ("data", "rows", "records", "samples", "examples")
 _ROWS_PER_BATCH = 32
+# An image as `datasets` stores it.
+_IMAGE = {"bytes", "path"}
 
 
 def file_rows(path: Path, image_dir: Path | None = None) -> Iterator[tuple[str, Row]]:
@@ -121,6 +124,26 @@ def _delimited_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
         raise UserError(f"{path}: is empty: a header with the columns' names is needed")
 
 
+def embedded_images(root: Path) -> bool:
+    """Whether the Parquet files of a folder hold the images too, in columns of {bytes, path}.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    for _, path in parquet_files(root):
+        try:
+            columns = [column.type for column in parquet.read_schema(path)]
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from error
+        if any(pa.types.is_struct(kind) and _IMAGE == {field.name for field in kind} for kind in columns):
+            return True
+    return False
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a Parquet file that can be read: {str(error)[:200]}")
+
+
 def _parquet_rows(path: Path, image_dir: Path | None) -> Iterator[tuple[str, Row]]:
     if image_dir is None:
         raise ValueError("the images of a Parquet file are written: options.image_dir is needed")
@@ -136,11 +159,11 @@ def _parquet_rows(path: Path, image_dir: Path | None) -> Iterator[tuple[str, Row
                     yield f"row {index}", values
                 index += 1
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file that can be read: {str(error)[:200]}") from error
+        raise _unreadable(path, error) from error
 
 
 def _cell(value: Any, image_dir: Path) -> Any:
     """A cell as JSON has it; an image as `datasets` stores it becomes the name of its file."""
-    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+    if isinstance(value, dict) and value.keys() == _IMAGE:
         return write_image(value["bytes"], image_dir) if value["bytes"] else value["path"]
     return plain(value)

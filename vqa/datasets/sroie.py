@@ -33,7 +33,7 @@ from vqa.datasets.layouts import (
     table_files,
 )
 from vqa.datasets.raw_json import parse_json, read_lines
-from vqa.datasets.raw_tables import file_rows
+from vqa.datasets.raw_tables import embedded_images, file_rows
 from vqa.datasets.row_values import texts_of
 from vqa.datasets.sroie_evidence import Line, parse_line, value_boxes
 from vqa.datasets.text_evidence import clipped, corners_box
@@ -204,6 +204,6 @@ SROIE = Converter(
     licence="CC-BY-4.0",
     find_input=find_input,
     rows=rows,
-    writes_images=parquet_files,
+    writes_images=embedded_images,
     can_hold_out=True,
 )

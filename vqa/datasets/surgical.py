@@ -34,7 +34,7 @@ from vqa.datasets.layouts import (
     split_files,
 )
 from vqa.datasets.raw_json import parse_json, read_lines
-from vqa.datasets.raw_tables import published_rows
+from vqa.datasets.raw_tables import embedded_images, published_rows
 from vqa.datasets.row_values import answer_text
 from vqa.errors import UserError
 from vqa.raw_forms import RowProblem
@@ -197,6 +197,6 @@ KVASIR_VQA = Converter(
     licence="CC-BY-NC-4.0",
     find_input=find_kvasir,
     rows=kvasir_rows,
-    writes_images=parquet_files,
+    writes_images=embedded_images,
 )
 ENDOVIS18_VQA = Converter("endovis18_vqa", licence=None, find_input=find_endovis, rows=endovis_rows)

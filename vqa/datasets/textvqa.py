@@ -34,7 +34,7 @@ from vqa.datasets.layouts import (
     publication_folder,
     relative,
 )
-from vqa.datasets.raw_tables import file_rows, published_rows
+from vqa.datasets.raw_tables import embedded_images, file_rows, published_rows
 from vqa.datasets.row_values import number, texts_of
 from vqa.datasets.text_evidence import Box, PageText, Word, clipped
 from vqa.errors import UserError
@@ -172,5 +172,5 @@ def _version(match: re.Match[str]) -> list[int]:
 
 
 TEXTVQA = Converter(
-    "textvqa", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=parquet_files
+    "textvqa", licence="CC-BY-4.0", find_input=find_input, rows=rows, writes_images=embedded_images
 )

@@ -29,7 +29,7 @@ from vqa.datasets.layouts import (
     split_files,
 )
 from vqa.datasets.raw_json import begins_with_key
-from vqa.datasets.raw_tables import published_rows
+from vqa.datasets.raw_tables import embedded_images, published_rows
 from vqa.datasets.row_values import answer_text, closed_fields
 
 LEAKS = "qid_linked_id: a paraphrase of this question is in the test split"
@@ -149,5 +149,5 @@ def _known(name: str, names: Sequence[str]) -> str:
 
 
 VQA_RAD = Converter(
-    "vqa_rad", licence="CC0-1.0", find_input=find_input, rows=rows, writes_images=parquet_files
+    "vqa_rad", licence="CC0-1.0", find_input=find_input, rows=rows, writes_images=embedded_images
 )
