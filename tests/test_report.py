@@ -18,6 +18,7 @@ from vqa.predictions import read_predictions
 from vqa.report import choose_failures, shown, write_comparison, write_report
 from vqa.report.charts import confusions, risk_curve
 from vqa.report.gallery import Album, card_bytes, within_bytes
+from vqa.report.headline import side_by_side
 from vqa.report.pairs import changed_regions, choose_triples
 
 HOSTILE = (
@@ -361,6 +362,21 @@ def test_the_comparison_shows_what_was_fixed_and_broken(tmp_path):
     assert {"Exact match", "AURC", "Brier score"} <= set(page.texts["th"])
     labels = {item.get("aria-label") for item in page.all("svg")}
     assert "difference of accuracy by question type, in percentage points" in labels
+
+
+def test_a_comparison_has_both_curves_and_every_metric_of_either(tmp_path):
+    _, page = _compared(tmp_path)
+    (chart,) = [item for item in page.all("svg") if "both runs" in item.get("aria-label", "")]
+    assert [item["class"] for item in page.all("polyline")] == ["line of-a", "line"]
+    boxless = {"valid_format": True, "raw": "<think></think>x"}
+    runs = {
+        name: summarize([_line(0, **fields), _line(1, **fields)], [True, False], resamples=20)
+        for name, fields in (("a", boxless), ("b", boxless | {"boxes": [[0, 0, 5, 5]]}))
+    }
+    rows = {a.path: (a.shown, a.range, b.shown) for a, b in side_by_side(**runs)}
+    assert rows["format/box_rate"] == ("–", "–", "100.0%") and "cer" not in rows
+    _, page = _compared(tmp_path, confidence=None)
+    assert not page.all("polyline")
 
 
 def test_hostile_text_stays_text_in_a_comparison(tmp_path):

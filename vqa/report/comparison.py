@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from vqa.files import atomic_write
+from vqa.report.charts import risk_curve
 from vqa.report.gallery import Album, Card, card_bytes, count_images, in_turns, page_key, within_bytes
-from vqa.report.headline import RATES, Rate, headline
+from vqa.report.headline import side_by_side
 from vqa.report.rendering import render
 from vqa.report.taxonomy import KINDS, answers_by_page, error_kind
 
@@ -66,7 +67,8 @@ def write_comparison(
         names=names,
         overall=comparison["overall"],
         by_type=comparison["by_question_type"],
-        rates=side_by_side(comparison["metrics"]) if "metrics" in comparison else [],
+        rates=side_by_side(**comparison["metrics"]) if "metrics" in comparison else [],
+        curves=[risk_curve(a, correct_a), risk_curve(b, correct_b)],
         chart=[{"name": name, **row} for name, row in comparison["by_question_type"].items()],
         fixed=sum(kind == FIXED for kind in changed.values()),
         broken=sum(kind == BROKEN for kind in changed.values()),
@@ -76,9 +78,3 @@ def write_comparison(
     )
     with atomic_write(path) as file:
         file.write(page)
-
-
-def side_by_side(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[Rate, Rate]]:
-    """The headline of both runs, metrics that either lacks left out."""
-    a, b = ({rate.path: rate for rate in headline(metrics[name])} for name in ("a", "b"))
-    return [(a[path], b[path]) for path in RATES if path in a and path in b]

@@ -82,7 +82,7 @@ class Rate:
     name: str
     over: str
     lower_is_better: bool
-    value: float
+    value: float | None
     interval: list[float] | None
 
     @property
@@ -100,11 +100,21 @@ class Rate:
 
 def headline(metrics: Mapping[str, Any]) -> list[Rate]:
     """The rates that were measured, in the order of `RATES`."""
+    return [rate for rate in all_rates(metrics) if rate.value is not None]
+
+
+def side_by_side(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[Rate, Rate]]:
+    """The rates of two runs that were measured of either, in the order of `RATES`."""
+    pairs = zip(all_rates(a), all_rates(b), strict=True)
+    return [pair for pair in pairs if any(rate.value is not None for rate in pair)]
+
+
+def all_rates(metrics: Mapping[str, Any]) -> list[Rate]:
+    """Every rate of `RATES`, in its order; the value of one that was not measured is None."""
     values = dict(leaves(metrics))
     return [
-        Rate(path, name, over, lower, values[path], metrics["intervals"].get(path))
+        Rate(path, name, over, lower, values.get(path), metrics["intervals"].get(path))
         for path, (name, over, lower) in RATES.items()
-        if values.get(path) is not None
     ]
 
 
