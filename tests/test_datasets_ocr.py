@@ -207,7 +207,10 @@ def test_viocrvqa(tmp_path):
         ("labels.csv", "\ufefffile_name,text\na.png,Xin chào, bạn\nb.png,\"Ừ, \"\"nhé\"\"\"\n",
          ["Xin chào, bạn", 'Ừ, "nhé"']),
         ("labels.csv", "a.png,Xin chào\r\n\r\nb.png,nhé\r\n", ["Xin chào", "nhé"]),
+        ("labels.csv", "image;text\na.png;Xin chào, bạn\nb.png;nhé\n", ["Xin chào, bạn", "nhé"]),
         ("gt.txt", "a.png\tXin\tchào\nb.png\tnhé", ["Xin\tchào", "nhé"]),
+        ("train_labels.txt", "a.png Xin chào\nb.png nhé\n", ["Xin chào", "nhé"]),
+        ("labels.json", {"a.png": {"text": "Xin chào"}, "b.png": "nhé"}, ["Xin chào", "nhé"]),
         ("labels.json", {"a.png": "Xin chào", "b.png": "nhé"}, ["Xin chào", "nhé"]),
         ("label.json", [{"image": "a.png", "text": "Xin"}, {"image": "b.png", "label": "nhé"}],
          ["Xin", "nhé"]),
@@ -221,7 +224,18 @@ def test_handwriting_tables(tmp_path, name, content, texts):
     write(tmp_path / "in" / name, content)
     records, rejects, _ = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
     assert [records[f"handwriting/{image}"]["answers"][0] for image in ("a.png", "b.png")] == texts
-    assert not rejects
+    assert not rejects and all(not record["meta"] for record in records.values())
+
+
+def test_handwriting_rows_with_a_cell_too_many(tmp_path):
+    for image in ("a.png", "b.png"):
+        picture(tmp_path / "in" / image)
+    write(tmp_path / "in/labels.tsv", "a.png\tXin chào\nb.png\tnhé\tAn\n")
+    records, rejects, _ = converted(HANDWRITING, tmp_path / "in", tmp_path / "out")
+    assert list(records) == ["handwriting/a.png"]
+    assert rejects == {
+        "labels.tsv: row 1": "3 cells under 2 columns", "b.png": "the image has no label"
+    }  # fmt: skip
 
 
 def test_handwriting_folders(tmp_path):

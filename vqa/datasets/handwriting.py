@@ -3,9 +3,10 @@
 There is no one publication; these are the layouts in circulation (own scans, TRDG, PaddleOCR, vietocr and
 Hugging Face's imagefolder):
 
-- `labels.tsv`, `.csv`, `.txt` (tab), `.json` or `.jsonl`, also called label, gt, annotations or metadata, and
-  with a split's name (`labels_test.json`); in any folder, for the images of that folder or its `images/`.
-  Tables with a header or none (image, text); JSON {image: text} or a list of objects.
+- `labels.tsv`, `.csv` (comma or semicolon), `.txt` (tab, or a space after the image's name), `.json` or
+  `.jsonl`, also called label, gt, annotations or metadata, and with a split's name (`labels_test.json`); in
+  any folder, for the images of that folder or its `images/`. Tables with a header or none (image, text);
+  JSON {image: text}, {image: {text, ...}} or a list of objects.
 - `NAME.txt` beside `NAME.jpg`, for images that no table names; it may have several lines.
 
 The split is the row's own (`split` column), else named by the table's file or one of its folders (`train/`,
@@ -38,9 +39,11 @@ from vqa.raw_forms import RowProblem
 MAX_DEPTH = 6
 _IMAGE_COLUMNS = ("image", "image_path", "file", "file_name", "filename", "path", "name", "img")
 _TEXT_COLUMNS = ("text", "label", "transcription", "transcript", "ground_truth", "gt", "sentence", "words")
-_SPLIT_TAIL = r"([_-]?(train(ing)?|val(id(ation)?)?|dev|test))?"
+_SPLIT = r"(train(ing)?|val(id(ation)?)?|dev|test)"
 _TABLE = re.compile(
-    rf"(labels?|gt|rec_gt|annotations?|metadata|transcriptions?){_SPLIT_TAIL}\.(tsv|csv|txt|json|jsonl)", re.I
+    rf"({_SPLIT}[_-])?(labels?|gt|rec_gt|annotations?|metadata|transcriptions?)([_-]?{_SPLIT})?"
+    r"\.(tsv|csv|txt|json|jsonl)",
+    re.I,
 )
 COMMA = "comma in an unquoted text"
 
@@ -118,8 +121,9 @@ def _table_rows(root: Path, path: Path) -> Iterator[RawRow]:
             yield RawRow(split, row, row_where, reason=f"{name!r} has a label already")
             continue
         used.add(name)
-        known = {*_IMAGE_COLUMNS, *_TEXT_COLUMNS, "split"} if isinstance(row, dict) else set()
-        extra = {key: value for key, value in row.items() if key not in known} if known else {}
+        # {image: text} is a row too; pandas writes its index under no name.
+        known = {*_IMAGE_COLUMNS, *_TEXT_COLUMNS, "split", image, ""}
+        extra = {key: value for key, value in row.items() if key not in known}
         record = _record(name, texts_of(text) or [""], extra)
         yield RawRow(split, row, row_where, record, repairs=repairs)
 
@@ -129,7 +133,7 @@ def _entries(path: Path) -> list[tuple[Any, Any, Any, tuple[str, ...]]]:
     if path.suffix.lower() == ".json":
         value = read_json(path)
         if isinstance(value, dict) and not isinstance(value.get("data"), list):
-            return [({image: text}, image, text, ()) for image, text in value.items()]
+            return [({image: label}, image, _label_text(label), ()) for image, label in value.items()]
     if path.suffix.lower() in (".json", ".jsonl"):
         return [
             (row, None, None, ())
@@ -153,11 +157,13 @@ def _entries(path: Path) -> list[tuple[Any, Any, Any, tuple[str, ...]]]:
     entries = []
     for row in cells:
         repairs: tuple[str, ...] = ()
-        if len(row) > len(header) and text_column == len(header) - 1:
+        if len(row) > len(header) and text_column == len(header) - 1 and path.suffix.lower() == ".csv":
             row, repairs = [*row[:text_column], ",".join(row[text_column:])], (COMMA,)
-        row = row + [""] * (len(header) - len(row))
         if len(row) > len(header):
-            raise UserError(f"{path}: {len(row)} cells under {len(header)} columns: {row!r:.80}")
+            problem = RowProblem(f"{len(row)} cells under {len(header)} columns", row)
+            entries.append((problem, None, None, ()))
+            continue
+        row = row + [""] * (len(header) - len(row))
         raw = dict(zip(header, row, strict=True))
         entries.append((raw, row[image_column], row[text_column], repairs))
     return entries
@@ -166,14 +172,27 @@ def _entries(path: Path) -> list[tuple[Any, Any, Any, tuple[str, ...]]]:
 def _cells(path: Path) -> list[list[str]]:
     lines = read_lines(path)
     if path.suffix.lower() == ".csv":
-        reader = csv.reader(line + "\n" for line in lines)
+        delimiter = ";" if lines and "," not in lines[0] else ","
+        reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
         try:
             return [[cell.strip("\r\n") for cell in row] for row in reader if any(row)]
         except csv.Error as error:
             raise UserError(f"{path}:{reader.line_num}: {error}") from error
-    # What lies after the second tab of a .txt belongs to the text; a .tsv may have more columns.
-    most = 1 if path.suffix.lower() == ".txt" else -1
-    return [[_unquoted(cell) for cell in line.split("\t", most)] for line in lines if line.strip()]
+    if path.suffix.lower() == ".txt":
+        return [_image_and_text(line) for line in lines if line.strip()]
+    return [[_unquoted(cell) for cell in line.split("\t")] for line in lines if line.strip()]
+
+
+def _image_and_text(line: str) -> list[str]:
+    """The cells of a line of a .txt: what lies after its first tab, or else first space, is the text."""
+    image, space, text = line.partition(" ")
+    if "\t" not in line and space and Path(image).suffix.lower() in IMAGE_SUFFIXES:
+        return [image, text]
+    return [_unquoted(cell) for cell in line.split("\t", 1)]
+
+
+def _label_text(label: Any) -> Any:
+    return _first(label, _TEXT_COLUMNS) if isinstance(label, dict) else label
 
 
 def _unquoted(cell: str) -> str:
