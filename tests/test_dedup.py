@@ -148,7 +148,7 @@ def test_command_writes_records_and_books(folder, tmp_path, capsys):
 
 def test_mistakes(folder):
     for argv, message in (
-        ([str(folder)], "--output_dir"),
+        ([], "--records"),
         ([str(folder), "--output_dir", str(folder)], "the folder that is read"),
         ([str(folder), "--output_dir", "x", "--max_distance", "40"], "0 to 20"),
         ([str(folder / "none.jsonl"), "--output_dir", "x"], "no such file"),

@@ -365,6 +365,23 @@ def test_every_command_takes_a_config(command, workplace, monkeypatch):
     assert str(caught.value) == "config.yaml: unknown key: no_such_key"
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "name"),
+    [
+        ("validate", ["--fix"], "data_fixed"),
+        ("balance", ["--max_blank_ratio", 0.3], "data_balanced"),
+        ("split", ["--divide", "train"], "data_split"),
+        ("dedup", [], "data_dedup"),
+    ],
+)
+def test_records_of_records_lie_beside_them(command, options, name, workplace, monkeypatch):
+    before = contents("data")
+    assert not prepare_in_process(monkeypatch, command, "data", *options)
+    assert lines(workplace / name / "train.jsonl") and contents("data") == before
+    assert not prepare_in_process(monkeypatch, command, "data/train.jsonl", *options)  # replaces it
+    assert not (workplace / name / "test.jsonl").exists() or command == "split"
+
+
 def contents(folder):
     """The bytes of every file but the manifests, which name the command."""
     paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.stem != "manifest")
@@ -404,6 +421,15 @@ def test_what_the_shipped_configs_ask_for_is_sound():
     assert parse_shares("max_type_ratio", asked["balance"]["max_type_ratio"]) == {"yes_no": Fraction(2, 5)}
     assert sum(parse_ratios(asked["split"]["ratios"]).values()) == 1
     assert asked["convert"]["dataset"] in CONVERTERS
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    command = [sys.executable, str(REPOSITORY / "prepare_data.py"), "--help"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait(60) == 141
 
 
 def test_help_lists_the_commands(tmp_path):

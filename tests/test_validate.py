@@ -431,7 +431,6 @@ def test_half_a_surrogate_is_reported(tmp_path):
 
 def test_mistakes(dirty_folder):
     for more, message in (
-        (["--fix"], "--output_dir"),
         (["--tone_placement", "new"], "serves --fix"),
         (["--fix", "--output_dir", str(dirty_folder)], "the folder that is read"),
         (["--answer_style", "long"], "choose short"),

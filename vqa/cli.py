@@ -53,16 +53,22 @@ def parse_arguments(
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main` and exit: 0 or its return value; 2 with a message for a `UserError`; 130 for Ctrl-C."""
+    """Call `main` and exit: 0 or its return value; 2 with a message for a `UserError`; 130 for Ctrl-C.
+
+    Where nobody reads any more (`| head`) it ends as the shell's own commands do, with 141.
+    """
     try:
         code = main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
         code = 130
-    sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        code = 141
     sys.exit(code or 0)
 
 

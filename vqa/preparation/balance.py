@@ -28,7 +28,7 @@ from vqa.cli import option, parse_arguments, positional_first
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem
 from vqa.ink import DEFAULT_BLANK_INK, ink_share
-from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.folders import check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.shares import Limits, choose, parse_shares
 from vqa.preparation.summary import print_summary
 from vqa.questions import QUESTION_TYPES
@@ -40,7 +40,9 @@ class BalanceArguments:
     """Arguments of `balance`."""
 
     records: str = field(metadata={"help": "record folder or file"})
-    output_dir: str = field(metadata={"help": "record folder to write; images are not copied"})
+    output_dir: str | None = option(
+        None, "record folder to write; images are not copied; default: RECORDS_balanced"
+    )
     max_blank_ratio: float | None = option(
         None, "greatest share of records with blank images, 0 to 1; without it no image is looked at"
     )
@@ -70,7 +72,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("nothing to balance: give --max_blank_ratio, --max_per_type or --max_type_ratio")
     if not 0 <= args.blank_ink <= 1:
         raise UserError(f"--blank_ink {args.blank_ink}: a share of the area, from 0 to 1")
-    check_output_dir(args.output_dir, "balance", args.records)
+    output_dir = args.output_dir or default_output(args.records, "balanced")
+    check_output_dir(output_dir, "balance", args.records)
     folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
     unknown = [split for split in args.splits if split not in folder.files]
     if unknown:
@@ -96,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
             kept = sum(flag for index, flag in enumerate(blank) if index not in reasons)
             blanks[split] = {"blank_before": sum(blank), "blank": kept, "records": len(files[split])}
     manifest = write_folder(
-        args.output_dir,
+        output_dir,
         files,
         folder.image_root,
         command="balance",
@@ -113,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
         },
         source=folder,
     )
-    print_summary(args.output_dir, manifest)
+    print_summary(output_dir, manifest)
     for split, row in blanks.items():
         share = row["blank"] / row["records"] if row["records"] else 0
         print(

@@ -38,7 +38,7 @@ from vqa.counterfactuals import (
 from vqa.errors import InputErrors, UserError
 from vqa.files import atomic_write, sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS, ImageFacts, ImageProblem, open_image
-from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
+from vqa.preparation.folders import Folder, check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.summary import print_summary
 from vqa.record_checks import Record, check_against_images
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--num_proc must be at least 1")
     if not 0 < args.covered_share <= 1:
         raise UserError(f"--covered_share {args.covered_share}: a share of the area, above 0, at most 1")
-    output_dir = Path(args.output_dir or default_output(Path(args.records)))
+    output_dir = Path(args.output_dir or default_output(args.records, COMMAND))
     outputs = {kind: output_dir / kind for kind in KINDS}
     for output in outputs.values():
         check_output_dir(output, COMMAND, args.records)
@@ -164,12 +164,6 @@ def main(argv: Sequence[str]) -> None:
         )
         remove_leftovers(images[kind], shown)
         print_summary(str(output), manifest)
-
-
-def default_output(records: Path) -> Path:
-    """Beside the folder of the records: data/slake_counterfactuals for data/slake and its files."""
-    folder = (records if records.is_dir() else records.parent).resolve()
-    return folder.with_name(f"{folder.name}_counterfactuals")
 
 
 def evidence(record: Record) -> list[Evidence | None]:

@@ -12,7 +12,8 @@ stands for it, and why.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -29,7 +30,7 @@ from vqa.image_hashes import (
 )
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.metrics.matching import normalize_text
-from vqa.preparation.folders import check_output_dir, read_folder, write_folder
+from vqa.preparation.folders import check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.hashing import Hashes, ImageHasher
 from vqa.preparation.summary import print_summary
 from vqa.preparation.suspicions_images import split_rank
@@ -43,8 +44,8 @@ MERGED_FILE = "merged.json"
 class DedupArguments:
     """Arguments of `dedup`."""
 
-    records: str | None = option(None, "record folder, or one record file in any accepted form")
-    output_dir: str | None = option(None, "record folder to write")
+    records: str = field(metadata={"help": "record folder, or one record file in any accepted form"})
+    output_dir: str | None = option(None, "record folder to write; default: RECORDS_dedup")
     image_root: str | None = option(None, "folder the image paths are relative to; default: the manifest's")
     max_distance: int = option(
         MAX_DISTANCE, "bits of the perceptual hash that may differ; -1: equal bytes only"
@@ -160,13 +161,12 @@ def main(argv: Sequence[str]) -> None:
         argv=positional_first(argv, "records"),
         prog="prepare_data.py dedup",
     )
-    if args.records is None or args.output_dir is None:
-        raise UserError("name both: prepare_data.py dedup RECORDS --output_dir OUT")
     if not -1 <= args.max_distance <= 20:
         raise UserError(f"--max_distance {args.max_distance}: choose 0 to 20, or -1 for equal bytes only")
     if args.num_proc < 1 or args.max_image_pixels < 1:
         raise UserError("--num_proc and --max_image_pixels must be at least 1")
-    check_output_dir(args.output_dir, "dedup", args.records)
+    output_dir = args.output_dir or default_output(args.records, "dedup")
+    check_output_dir(output_dir, "dedup", args.records)
     hasher = ImageHasher()
     folder = read_folder(
         args.records, args.image_root, args.max_image_pixels, num_proc=args.num_proc, hasher=hasher
@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
     merging = merge_duplicates(folder.files, hasher.of(folder.records), args.max_distance)
     details = {"max_distance": args.max_distance, "conflicts": len(merging.conflicts)}
     manifest = write_folder(
-        args.output_dir,
+        output_dir,
         merging.files,
         folder.image_root,
         command="dedup",
@@ -183,7 +183,7 @@ def main(argv: Sequence[str]) -> None:
         details=details,
         source=folder,
     )
-    path = f"{args.output_dir}/{MERGED_FILE}"
+    path = Path(output_dir) / MERGED_FILE
     write_json(path, {"merged": merging.merged, "conflicts": merging.conflicts})
-    print_summary(args.output_dir, manifest)
+    print_summary(output_dir, manifest)
     print(f"{len(merging.merged):,} merged, {len(merging.conflicts):,} conflicting answers kept -> {path}")

@@ -92,6 +92,13 @@ def read_folder(
     return Folder(folder, files, find_image_root(found[0], image_root), read_manifest(folder), hashes)
 
 
+def default_output(records: str | Path, name: str) -> Path:
+    """Beside the folder of the records: data/slake_NAME for data/slake and the files in it."""
+    path = Path(records)
+    folder = (path if path.is_dir() else path.parent).resolve()
+    return folder.with_name(f"{folder.name}_{name}")
+
+
 def check_output_dir(
     output_dir: str | Path, command: str, source: Folder | str | Path | None = None
 ) -> list[Path]:

@@ -30,7 +30,7 @@ from vqa.datasets.layouts import SPLITS
 from vqa.errors import UserError
 from vqa.image_hashes import MAX_DISTANCE, image_groups
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
+from vqa.preparation.folders import Folder, check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.groups import deal, record_groups
 from vqa.preparation.hashing import ImageHasher
 from vqa.preparation.shares import parse_shares
@@ -46,7 +46,9 @@ class SplitArguments:
     """Arguments of `split`."""
 
     records: str = field(metadata={"help": "record folder or file"})
-    output_dir: str = field(metadata={"help": "record folder to write; images are not copied"})
+    output_dir: str | None = option(
+        None, "record folder to write; images are not copied; default: RECORDS_split"
+    )
     ratios: list[str] = option(["train=0.8", "validation=0.1", "test=0.1"], "SPLIT=SHARE of the records")
     divide: list[str] = option([], "splits to divide; default: train, or the only one there is")
     conflicts: str = option(
@@ -89,7 +91,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--max_distance {args.max_distance}: from 0 to 20")
     if args.num_proc < 1:
         raise UserError("--num_proc must be at least 1")
-    check_output_dir(args.output_dir, "split", args.records)
+    output_dir = args.output_dir or default_output(args.records, "split")
+    check_output_dir(output_dir, "split", args.records)
     hasher = ImageHasher()
     folder = read_folder(
         args.records, args.image_root, args.max_pixels, num_proc=args.num_proc, hasher=hasher
@@ -98,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
     same = image_groups(hasher.of(folder.records), args.max_distance)
     division = divide(folder.files, same, ratios, pool, args.conflicts == "keep", args.seed)
     manifest = write_folder(
-        args.output_dir,
+        output_dir,
         division.files,
         folder.image_root,
         command="split",
@@ -115,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
         },
         source=folder,
     )
-    print_summary(args.output_dir, manifest)
+    print_summary(output_dir, manifest)
     Console().print(shares_table(division.files))
     report(division, [name for name in ratios if not division.files.get(name)])
 

@@ -5,8 +5,9 @@
     python prepare_data.py validate data/handwriting --fix --tone_placement new --output_dir data/clean
 
 Each finding is a line of `suspicious.jsonl`, beside the records or in --output_dir: the record's id, its
-split, the check, the reason. --fix writes the records into --output_dir with the repairs that lose nothing
-(NFC, whitespace, one tone placement where asked, boxes clipped at the edge) and lists each in `fixes.json`.
+split, the check, the reason. --fix writes the records into --output_dir, RECORDS_fixed if there is none, with
+the repairs that lose nothing (NFC, whitespace, one tone placement where asked, boxes clipped at the edge) and
+lists each in `fixes.json`.
 The exit code is 1 when there are errors, 0 when there are only suspicions.
 """
 
@@ -21,7 +22,7 @@ from vqa.files import write_json, write_jsonl
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.preparation import suspicions_images as images
 from vqa.preparation import suspicions_text as text
-from vqa.preparation.folders import Folder, check_output_dir, read_folder, write_folder
+from vqa.preparation.folders import Folder, check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.hashing import ImageHasher
 from vqa.preparation.suspicions import CHECKS, Suspicion
 from vqa.preparation.suspicions_fix import Fix, fix_record
@@ -45,7 +46,9 @@ class ValidateArguments:
     """Arguments of `validate`."""
 
     records: str | None = option(None, "record folder, or one record file in any accepted form")
-    output_dir: str | None = option(None, "where suspicious.jsonl is written; default: beside the records")
+    output_dir: str | None = option(
+        None, "where suspicious.jsonl is written; default: beside the records, with --fix RECORDS_fixed"
+    )
     image_root: str | None = option(None, "folder the image paths are relative to; default: the manifest's")
     against: list[str] = option([], "evaluation sets, files or folders, whose images training must not have")
     max_length: int | None = option(None, "report records of more tokens than this")
@@ -53,7 +56,7 @@ class ValidateArguments:
     min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
     max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
     model_name_or_path: str | None = option(None, "count with its tokenizer and processor, not by estimate")
-    fix: bool = option(False, "write the records with the lossless repairs into --output_dir")
+    fix: bool = option(False, "write the records with the lossless repairs; those that are read stay")
     tone_placement: str | None = option(None, "with --fix: place Vietnamese tones the 'old' or the 'new' way")
     max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
     num_proc: int = option(4, "images looked at at a time; the findings do not depend on it")
@@ -121,8 +124,10 @@ def main(argv: Sequence[str]) -> int:
         prog="prepare_data.py validate",
     )
     _check_arguments(args)
+    output_dir = args.output_dir
     if args.fix:
-        check_output_dir(args.output_dir, "validate", args.records)
+        output_dir = output_dir or default_output(args.records, "fixed")
+        check_output_dir(output_dir, "validate", args.records)
     hasher = ImageHasher()
     readings = read_with_errors(args.records, args.image_root, args.max_image_pixels, args.num_proc, hasher)
     folder = readings.folder
@@ -134,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
     ]
     lengths = count_lengths(folder.records, args)
     found += check_lengths(folder.records, lengths, args.max_length)
-    output = Path(args.output_dir) if args.output_dir is not None else folder.path
+    output = Path(output_dir) if output_dir is not None else folder.path
     if args.fix:
         counts = dict(Counter(fix["fix"] for fix in fixes))
         write_folder(
@@ -158,8 +163,6 @@ def _check_arguments(args: ValidateArguments) -> None:
         raise UserError(f"--answer_style {args.answer_style}: choose {', '.join(STYLES)}")
     if args.tone_placement not in (None, *PLACEMENTS):
         raise UserError(f"--tone_placement {args.tone_placement}: choose {' or '.join(PLACEMENTS)}")
-    if args.fix and args.output_dir is None:
-        raise UserError("--fix needs --output_dir: the records that are read stay as they are")
     if args.tone_placement is not None and not args.fix:
         raise UserError("--tone_placement serves --fix")
     missing = [name for name in args.against if not Path(name).exists()]
