@@ -294,6 +294,13 @@ def test_caps_and_named_splits(cells, tmp_path):
     assert not (tmp_path / "no" / "test.jsonl").exists()
 
 
+def test_the_only_split_there_is(cells, tmp_path):
+    lines = (cells / "train.jsonl").rename(tmp_path / "lines.jsonl")
+    options = ["--max_blank_ratio", "0", "--image_root", str(cells), "--output_dir", str(tmp_path / "out")]
+    main([str(lines), *options])
+    assert ids(tmp_path / "out" / "lines.jsonl") == ["c1", "c3", "c5", "c7"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

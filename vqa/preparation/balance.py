@@ -12,8 +12,8 @@ At most two records in five are yes/no questions, whatever else goes:
 Ratios hold exactly for the records that stay, per split, and as many stay as can under all limits together.
 An image is blank when less than --blank_ink of its area is ink (vqa/ink.py says what counts as ink): paper of
 any colour, shadows, grain, ruled lines and a scanner's black edge are no ink, a lone digit is. Labels are not
-looked at. A record is blank when all its images are. Only the training split is cut unless --splits names
-others. Order is kept; what is left out is counted in the manifest as filtered, by reason.
+looked at. A record is blank when all its images are. Only the training split, or the only one, is cut
+unless --splits names others. Order is kept; what is left out is counted in the manifest as filtered, by reason.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from vqa.cli import option, parse_arguments, positional_first
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS, ImageProblem
 from vqa.ink import DEFAULT_BLANK_INK, ink_share
-from vqa.preparation.folders import check_output_dir, default_output, read_folder, write_folder
+from vqa.preparation.folders import Folder, check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.shares import Limits, choose, parse_shares
 from vqa.preparation.summary import print_summary
 from vqa.questions import QUESTION_TYPES
@@ -49,7 +49,9 @@ class BalanceArguments:
     blank_ink: float = option(DEFAULT_BLANK_INK, "an image with a smaller share of ink is blank")
     max_per_type: list[str] = option([], "TYPE=COUNT, greatest number of records of a type, per split")
     max_type_ratio: list[str] = option([], "TYPE=SHARE, greatest share of the records that stay, per split")
-    splits: list[str] = option(["train"], "splits to balance; the others are copied as they are")
+    splits: list[str] = option(
+        [], "splits to balance; default: train, or the only one; the others are copied as they are"
+    )
     seed: int = option(0, "draws which records stay; the same seed gives the same files")
     image_root: str | None = option(None, "folder of the images; default: the manifest's")
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse images of more pixels, without decoding them")
@@ -75,15 +77,13 @@ def main(argv: Sequence[str]) -> None:
     output_dir = args.output_dir or default_output(args.records, "balanced")
     check_output_dir(output_dir, "balance", args.records)
     folder = read_folder(args.records, args.image_root, args.max_pixels, check_images=False)
-    unknown = [split for split in args.splits if split not in folder.files]
-    if unknown:
-        raise UserError(f"--splits {unknown[0]}: {args.records} has {', '.join(folder.files)}")
-    paths = [path for split in args.splits for record in folder.files[split] for path in record["images"]]
+    splits = splits_to_balance(args.splits, folder)
+    paths = [path for split in splits for record in folder.files[split] for path in record["images"]]
     ink = {}
     if args.max_blank_ratio is not None:
         ink = measure_ink(paths, args.num_proc, args.max_pixels)
     files, left_out, blanks = dict(folder.files), Counter(), {}
-    for split in args.splits:
+    for split in splits:
         records = folder.files[split]
         blank = [is_blank(record, ink, args.blank_ink) for record in records]
         types = [record["question_type"] for record in records]
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
             "max_per_type": limits.counts,
             "max_type_ratio": {name: str(share) for name, share in limits.shares.items()},
             "seed": args.seed,
-            "splits": args.splits,
+            "splits": splits,
             "blanks": blanks,
         },
         source=folder,
@@ -123,6 +123,16 @@ def main(argv: Sequence[str]) -> None:
             f"{split}: {row['blank']:,} of {row['records']:,} records are blank ({share:.1%}); "
             f"{row['blank_before']:,} were"
         )
+
+
+def splits_to_balance(named: Sequence[str], folder: Folder) -> list[str]:
+    """The splits to cut; see the module's text. Raises UserError for one that is not there."""
+    there = list(folder.files)
+    splits = list(named) or (there if len(there) == 1 else ["train"])
+    unknown = [split for split in splits if split not in folder.files]
+    if unknown:
+        raise UserError(f"--splits {unknown[0]}: {folder.path} has {', '.join(there)}")
+    return splits
 
 
 def exact_ratio(value: float) -> Fraction:
