@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from vqa import runs
 from vqa.cli import option, parse_arguments, run
-from vqa.collators import PromptEncoder
+from vqa.encoding import PromptEncoder
 from vqa.decisions import plan_batches
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features

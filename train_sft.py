@@ -23,25 +23,27 @@ from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
 from vqa.arguments import DataArguments, ModelArguments, build_model, load_records
+from vqa.branches import attend_to_branches
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
-from vqa.collators import AnswerCollator, PromptEncoder
+from vqa.collators import AnswerCollator
+from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
 from vqa.models import save_merged
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
+from vqa.rows import PlannedBatches, plan_rows, sample_rows
+from vqa.sampling import EpochSampler, order_seed, spread
 from vqa.training import (
-    EpochSampler,
     StyleMix,
     allow_fsdp_on_cpu,
+    answer_loss,
     check_box_format,
+    check_grouping,
+    check_kernel,
     check_supervision,
     split_by_part,
-    spread,
-    supervised_columns,
     supervised_example,
-    supervised_loss,
-    text_lengths,
 )
 from vqa.validation import answer_accuracy
 
@@ -64,6 +66,13 @@ class VQASFTConfig(SFTConfig):
     early_stopping_patience: int | None = option(
         None, "evaluations without a better accuracy before training stops"
     )
+    group_by_image: bool | None = option(
+        None, "questions of an image share a row; default: where there are two or more on average"
+    )
+    questions_per_image: int | None = option(None, "most questions in a row; default: all that fit")
+    tokens_per_batch: int | None = option(
+        None, "tokens a device and step, padding and all, in place of per_device_train_batch_size"
+    )
     merge_adapter: bool = option(
         False, "at the end, also save base and adapter as one model in OUTPUT/merged"
     )
@@ -77,9 +86,7 @@ class VQASFTConfig(SFTConfig):
         },
     )
     sanity_learning_rate: float = option(1e-3, "learning rate of the overfit check")
-    max_logits: int = option(
-        2**27, "most logits built at once; a batch with more goes through TRL's fused head"
-    )
+    max_logits: int = option(2**27, "most logits built at once")
     bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
     max_length: int | None = option(None, "longest row in tokens; a longer one is an error, never cut")
     remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
@@ -93,6 +100,9 @@ class VQASFTConfig(SFTConfig):
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
         allow_fsdp_on_cpu()
+        for name in ("questions_per_image", "tokens_per_batch"):
+            if vars(self)[name] is not None and vars(self)[name] < 1:
+                raise UserError(f"--{name} {vars(self)[name]}: 1 or more")
 
 
 class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
@@ -102,6 +112,7 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         collator: turns records into batches; loss falls on its labels.
         run_file: what `vqa.runs.describe_run` returned; written beside every checkpoint.
         sampling_weights: one weight per training record, or None.
+        rows: plans each epoch's batches where questions share rows or batches have a token budget, or None.
         validation_records: records answered for real at each evaluation.
     """
 
@@ -111,27 +122,28 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         collator: AnswerCollator,
         run_file: dict,
         sampling_weights=None,
+        rows=None,
         validation_records=(),
         **kwargs,
     ):
         self.collator = collator
         self.run_file = run_file
         self.sampling_weights = sampling_weights
+        self.rows = rows
         self.validation_records = list(validation_records)
+        self.grouping_checked = not collator.group_by_image
         super().__init__(data_collator=collator, **kwargs)
 
-    def _get_train_sampler(self, train_dataset=None):
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        lengths = None
-        if self.args.train_sampling_strategy == "group_by_length":
-            lengths = text_lengths(self.train_dataset, self.collator.style)
-        return EpochSampler(
-            len(self.train_dataset),
-            self.sampling_weights,
-            seed,
-            lengths,
-            self.args.per_device_train_batch_size,
+    def get_train_dataloader(self):
+        if self.rows is None:
+            return super().get_train_dataloader()
+        # One planned batch is one item, so the loader shards and resumes whole batches.
+        return self._get_dataloader(
+            PlannedBatches(self.train_dataset), "Training", 1, lambda _: self.rows, is_training=True
         )
+
+    def _get_train_sampler(self, train_dataset=None):
+        return EpochSampler(len(self.train_dataset), self.sampling_weights, order_seed(self.args))
 
     def create_optimizer(self, model=None):
         super().create_optimizer(model)
@@ -145,26 +157,47 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Cross-entropy of the supervised tokens, from logits at their positions only.
+        """Cross-entropy of the supervised tokens, the language head run at their positions only.
 
         An answer is a few tokens behind hundreds of prompt and image tokens; TRL's fused head runs over all
-        of them. Long answers over a large vocabulary still take that head, which never builds the logits.
+        of them, and counts tokens by an attention mask that has two dimensions.
         """
-        columns = supervised_columns(inputs["labels"])
-        vocabulary = self.model.config.get_text_config().vocab_size
-        too_many = inputs["labels"].shape[0] * len(columns) * vocabulary > self.args.max_logits
-        # All processes take the same way: the two gather different numbers.
-        if return_outputs or self.accelerator.gather(torch.tensor([too_many], device=columns.device)).any():
+        if not self.grouping_checked:
+            self.grouping_checked = True
+            self.check_grouping(model)
+        mask = inputs["branches"] >= 0 if "branches" in inputs else inputs["attention_mask"]
+        inputs = attend_to_branches(self.model, inputs)
+        if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss, right, count = supervised_loss(model, inputs, columns)
-        totals = self.accelerator.reduce(torch.stack([right, count])).tolist()
+        loss = answer_loss(model, self.model.get_output_embeddings(), inputs, self.args.max_logits)
+        totals = self.accelerator.reduce(torch.stack([loss.right, loss.count, mask.sum()])).tolist()
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["mean_token_accuracy"].append(totals[0] / max(totals[1], 1))
+        self._total_train_tokens += int(totals[2]) if mode == "train" else 0
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
         if num_items_in_batch is None:
-            return loss / count.clamp(min=1)
+            return loss.total / loss.count.clamp(min=1)
         # The count is that of every process, and DDP averages their gradients.
         world = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        return loss / num_items_in_batch * world
+        return loss.total / num_items_in_batch * world
+
+    @torch.no_grad()
+    def check_grouping(self, model):
+        """The loss of some real questions in shared rows must be their loss one by one."""
+        rows = [[self.train_dataset[index] for index in row] for row in sample_rows(self.rows.plan(0))]
+        if not rows:
+            return
+        training = model.training
+        model.eval()
+        losses = []
+        for batch in ([rows], [[[record] for row in rows for record in row]]):
+            inputs = attend_to_branches(self.model, self._prepare_inputs(self.collator(batch)))
+            loss = answer_loss(model, self.model.get_output_embeddings(), inputs, self.args.max_logits)
+            losses.append((loss.total / loss.count).item())
+        model.train(training)
+        check_grouping(
+            *losses, exact=self.model.dtype == torch.float32 and not self.args.bf16 | self.args.fp16
+        )
 
     def answer_accuracy(self, records: list[dict]) -> float:
         """Share of records answered right, decided as `predict.py` decides."""
@@ -197,8 +230,12 @@ def main() -> int | None:
         limits = {"min_pixels": names.min_pixels, "max_pixels": names.max_pixels}
         encoder = PromptEncoder(processor, image_max_pixels=data.max_image_pixels, **limits)
         collator = AnswerCollator(encoder, style, args.box_format, args.max_length)
+    rows = plan_rows(train, style, encoder, args, weights) if collator else None
+    if rows is not None and rows.shares_rows:
+        check_kernel(model)
+        collator.group_by_image = True
     if is_main_process():
-        plans.print_plan(model, lora, collator, train, names, args)
+        plans.print_plan(model, lora, collator, train, rows, names, args)
     if args.dry_run:
         return 0
     checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
@@ -231,6 +268,7 @@ def main() -> int | None:
         train, validation, weights = overfit_sample(train, args.sanity_overfit, args.seed), None, None
         blanked = blank_images(list(train), args.output_dir)
         configure_overfit(args, len(train))
+        rows = plan_rows(train, style, encoder, args, weights)
         callbacks = [StopWhenLearnt()]
     elif args.early_stopping_patience:
         callbacks = [EarlyStoppingCallback(args.early_stopping_patience)]
@@ -250,6 +288,7 @@ def main() -> int | None:
         collator=collator,
         run_file=run_file,
         sampling_weights=weights,
+        rows=rows,
         validation_records=validation or [],
         train_dataset=train,
         eval_dataset=validation,

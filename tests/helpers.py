@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from vqa.collators import IGNORED, AnswerCollator
+from vqa.collators import AnswerCollator
+from vqa.encoding import IGNORED
 from vqa.synthesis.shapes import generate_scene
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,8 @@ import pytest
 
 import vqa
 from tests.helpers import ROOT, run_script, write_color_records
-from vqa.collators import AnswerCollator, PromptEncoder
+from vqa.collators import AnswerCollator
+from vqa.encoding import PromptEncoder
 from vqa.records import read_records
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
 from vqa.training import StyleMix

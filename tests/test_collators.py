@@ -6,7 +6,8 @@ from PIL import Image
 from qwen_vl_utils.vision_process import smart_resize
 
 from tests.helpers import ShiftedLabels, UnmaskedPrompts, write_records
-from vqa.collators import IGNORED, AnswerCollator, PromptEncoder
+from vqa.collators import AnswerCollator
+from vqa.encoding import IGNORED, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.prompts import build_answer

@@ -9,7 +9,6 @@ from transformers import DynamicCache
 import vqa.scoring
 from tests.helpers import write_records
 from vqa.answers import parse_structured
-from vqa.collators import PromptEncoder
 from vqa.constraints import number_grammar, structured_grammar
 from vqa.decisions import (
     candidates_of,
@@ -19,6 +18,7 @@ from vqa.decisions import (
     plan_batches,
     read_decision,
 )
+from vqa.encoding import PromptEncoder
 from vqa.generation import generate
 from vqa.inference import decide
 from vqa.records import read_records

@@ -7,7 +7,8 @@ from tests.helpers import ROOT, ShiftedLabels, UnmaskedPrompts, run_script, writ
 from vqa.collators import AnswerCollator
 from vqa.overfit import overfit_sample, verdict
 from vqa.records import load_dataset
-from vqa.training import EpochSampler, StyleMix, parse_weights, record_weights
+from vqa.sampling import EpochSampler, parse_weights, record_weights
+from vqa.training import StyleMix
 
 BASE = ROOT / "models/tiny-vqa-base"
 
@@ -80,15 +81,6 @@ def test_weights_are_kept_exactly_on_average():
     drawn = list(sampler)
     assert len(drawn) == 100 and 24 <= sum(index < 50 for index in drawn) <= 26
     assert record_weights(["a", "b"], ["x", "x"], {"a": 2.0}, {}) == [2.0, 1.0]
-
-
-def test_batches_by_length_hold_rows_of_like_length():
-    lengths = [(index * 37) % 101 for index in range(640)]
-    order = list(EpochSampler(640, seed=0, lengths=lengths, batch_size=8))
-    assert sorted(order) == list(range(640))
-    batches = [[lengths[index] for index in order[start : start + 8]] for start in range(0, 640, 8)]
-    spans = [max(batch) - min(batch) for batch in batches]
-    assert sum(spans) / len(spans) < 10
 
 
 def test_styles_are_fixed_by_the_record():

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from benchmarks.scale_out import RECORDS, SINGLE, STEPS, TWO_MACHINES, Inputs, losses, train, write_inputs
-from vqa.collators import PromptEncoder
+from vqa.encoding import PromptEncoder
 from vqa.inference import decide
 from vqa.models import load_model, load_processor
 from vqa.records import read_records
-from vqa.training import EpochSampler
+from vqa.sampling import EpochSampler
 
 # A process of such a run takes some 10 s; one that waits for the other never ends.
 TIMEOUT = 300

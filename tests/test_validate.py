@@ -11,7 +11,7 @@ from qwen_vl_utils.vision_process import smart_resize
 from transformers import Idefics3ImageProcessor
 
 from tests.test_image_hashes import photograph
-from vqa.collators import PromptEncoder
+from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.files import write_jsonl
 from vqa.preparation import suspicions_text as text

@@ -13,7 +13,7 @@ from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets
 from vqa.records import load_dataset
-from vqa.training import parse_weights, record_weights, spread
+from vqa.sampling import parse_weights, record_weights, spread
 
 
 @dataclass

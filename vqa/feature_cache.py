@@ -29,7 +29,7 @@ from vqa.files import atomic_write, sha256_file, write_json
 from vqa.models import family_of, inner_model
 
 if TYPE_CHECKING:
-    from vqa.collators import PromptEncoder
+    from vqa.encoding import PromptEncoder
 
 IMAGES_PER_SHARD = 4096
 

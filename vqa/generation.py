@@ -8,7 +8,7 @@ import xgrammar
 from torch import nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from vqa.collators import EncodedPrompt, PromptEncoder
+from vqa.encoding import EncodedPrompt, PromptEncoder
 from vqa.scoring import to_device
 
 GRAMMAR_CACHE_BYTES = 512 * 2**20

@@ -18,7 +18,6 @@ from torch import nn
 from tqdm import tqdm
 
 from vqa.answers import complete_structured, complete_structured_head, complete_think_head
-from vqa.collators import EncodedPrompt, PromptEncoder
 from vqa.constraints import json_answer_grammar, structured_head_grammar, think_head_grammar, untagged_grammar
 from vqa.decisions import (
     MAX_NEW_TOKENS,
@@ -32,6 +31,7 @@ from vqa.decisions import (
     plan_batches,
     read_decision,
 )
+from vqa.encoding import EncodedPrompt, PromptEncoder
 from vqa.generation import Generated, generate
 from vqa.scoring import score_completions
 

@@ -11,10 +11,13 @@ from rich.table import Table
 from torch import nn
 from transformers import ProcessorMixin
 
-from vqa.collators import IGNORED, AnswerCollator
+from vqa.collators import AnswerCollator
+from vqa.encoding import IGNORED
 from vqa.errors import UserError
 from vqa.models import PARTS, count_parameters, family_of, load_processor
-from vqa.training import spread, summarize
+from vqa.rows import RowSampler, questions_per_image
+from vqa.sampling import spread
+from vqa.training import summarize
 
 SAMPLE = 64
 
@@ -98,7 +101,15 @@ def device_memory() -> tuple[str, int]:
     return "RAM", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: Any, args: Any) -> None:
+def print_plan(
+    model,
+    lora,
+    collator: AnswerCollator | None,
+    train,
+    rows: RowSampler | None,
+    model_args: Any,
+    args: Any,
+) -> None:
     """Print the tables of parameters and derived numbers."""
     console = Console()
     counts = parameter_counts(model, lora)
@@ -121,7 +132,10 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     table.add_row("all", f"{total:,}", f"{trainable:,}", f"{100 * trainable / total:.1f}%", style="bold")
     console.print(table)
 
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    accumulated = args.gradient_accumulation_steps * args.world_size
+    batch, a_device = args.per_device_train_batch_size * accumulated, f"{args.per_device_train_batch_size}"
+    if rows is not None:
+        batch, a_device = round(len(train) / len(rows) * accumulated), f"{len(train) / len(rows):.1f}"
     steps = math.ceil(len(train) / batch)
     epochs = f"{args.num_train_epochs:g} epochs" if args.max_steps <= 0 else "max_steps"
     planned = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)
@@ -130,21 +144,29 @@ def print_plan(model, lora, collator: AnswerCollator | None, train, model_args: 
     numbers.add_row("answer style", f"{args.answer_style}, boxes in {args.box_format}")
     numbers.add_row(
         "global batch",
-        f"{batch} = {args.per_device_train_batch_size} a device "
+        f"{batch} questions = {a_device} a device "
         f"x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes",
     )
     numbers.add_row("steps", f"{steps:,} an epoch, {planned:,} in all ({epochs})")
+    if rows is not None and rows.shares_rows:
+        computed, alone = rows.tokens()
+        questions = questions_per_image(rows.keys)
+        numbers.add_row(
+            "grouped by image",
+            f"{questions:.1f} questions an image; {computed:,} tokens an epoch with padding, "
+            f"{alone:,} ({alone / computed:.1f} times) with a row for each question",
+        )
     numbers.add_row("learning rates", learning_rates(args, counts))
     unknown = "needs the processor, which is not on this machine"
     shape = batch_shape(collator, train) if collator is not None else None
     if shape:
         numbers.add_row(
-            "tokens a row",
+            "tokens a question",
             f"{shape['mean_length']:.0f} on average, {shape['max_length']:.0f} at most (of a sample)",
         )
         numbers.add_row("supervised tokens", f"about {shape['supervised'] * len(train):,.0f} an epoch")
     else:
-        numbers.add_row("tokens a row", unknown)
+        numbers.add_row("tokens a question", unknown)
         numbers.add_row("supervised tokens", unknown)
     bytes_per_weight = 2 if _trains_in_16_bits(model, model_args) else 4
     memory = estimate_memory(

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from vqa.collators import EncodedPrompt, PromptEncoder, pad
+from vqa.encoding import EncodedPrompt, PromptEncoder, pad
 from vqa.models import family_of, inner_model
 
 MAX_LOGITS = 2**26  # numbers in one block of logits: 256 MiB in float32

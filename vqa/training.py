@@ -1,138 +1,26 @@
-"""What training scripts share: the order of records, learning rates by part, the check of the first batch."""
+"""What training scripts share: styles, learning rates by part, the loss, and checks of the first batches."""
 
-import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from torch.utils.data import Sampler
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from vqa.collators import IGNORED, AnswerCollator
+from vqa.branches import MASKED_ATTENTION, attention_kernel, refusal
+from vqa.collators import AnswerCollator
+from vqa.encoding import IGNORED
 from vqa.errors import UserError
 from vqa.models import family_of
 from vqa.prompts import BOX_FORMATS, STYLES, build_answer
-
-
-class EpochSampler(Sampler[int]):
-    """Every record about `weight` times an epoch, in an order given by (seed, epoch) alone.
-
-    A weight's whole part is kept each epoch and its fraction by chance, so with weights of 1 an epoch is a
-    permutation. The weights are scaled to keep the epoch's length that of the data.
-
-    Args:
-        size: number of records.
-        weights: one a record, or None for equal ones.
-        seed: of the order.
-        lengths: row lengths in any unit; given, rows of like length share a batch (less padding): runs of
-            50 batches are sorted by length, then the batches are shuffled.
-        batch_size: rows a batch, for that.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        weights: Sequence[float] | None = None,
-        seed: int = 0,
-        lengths: Sequence[int] | None = None,
-        batch_size: int = 1,
-    ) -> None:
-        self.size = size
-        self.seed = seed
-        self.epoch = 0
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.repeats = None
-        if weights is not None:
-            self.repeats = torch.tensor(weights, dtype=torch.float64)
-            self.repeats *= size / self.repeats.sum()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        order = self._draw(generator)
-        return iter(order if self.lengths is None else self._batch_by_length(order, generator))
-
-    def _draw(self, generator: torch.Generator) -> list[int]:
-        if self.repeats is None:
-            return torch.randperm(self.size, generator=generator).tolist()
-        # Systematic sampling: one uniform offset, `size` draws, each record floor(w) or ceil(w) times.
-        ticks = torch.arange(self.size) + torch.rand(1, generator=generator, dtype=torch.float64)
-        order = torch.randperm(self.size, generator=generator)
-        drawn = order[torch.searchsorted(self.repeats[order].cumsum(0), ticks).clamp(max=self.size - 1)]
-        return drawn[torch.randperm(self.size, generator=generator)].tolist()
-
-    def _batch_by_length(self, order: list[int], generator: torch.Generator) -> list[int]:
-        run = 50 * self.batch_size
-        order = [
-            index
-            for start in range(0, self.size, run)
-            for index in sorted(order[start : start + run], key=self.lengths.__getitem__)
-        ]
-        batches = [order[start : start + self.batch_size] for start in range(0, self.size, self.batch_size)]
-        last = [batches.pop()] if self.size % self.batch_size else []
-        shuffled = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
-        return [index for batch in shuffled + last for index in batch]
-
-
-def parse_weights(option: str, values: list[str] | None) -> dict[str, float]:
-    """`["docvqa=2", "funsd=0.5"]` as a dict.
-
-    Raises:
-        UserError: not of the form NAME=NUMBER, or a negative number.
-    """
-    weights = {}
-    for value in values or []:
-        name, _, number = value.rpartition("=")
-        try:
-            weights[name] = float(number)
-        except ValueError:
-            name = ""
-        if not name or not 0 <= weights[name] < math.inf:
-            raise UserError(f"--{option} {value}: expected NAME=NUMBER, the number at least 0")
-    return weights
-
-
-def record_weights(
-    sources: Sequence[str],
-    types: Sequence[str],
-    source_weights: dict[str, float],
-    type_weights: dict[str, float],
-) -> list[float] | None:
-    """Each record's sampling weight: its source's times its type's (1 where none is given).
-
-    Raises:
-        UserError: a named source or type does not occur, or all weights are 0.
-    """
-    if not source_weights and not type_weights:
-        return None
-    for option, given, found in (
-        ("source", source_weights, set(sources)),
-        ("type", type_weights, set(types)),
-    ):
-        unknown = sorted(set(given) - found)
-        if unknown:
-            raise UserError(
-                f"--{option}_weights: no record has the {option} '{unknown[0]}'; "
-                f"found: {', '.join(sorted(found))}"
-            )
-    weights = [
-        source_weights.get(source, 1.0) * type_weights.get(kind, 1.0)
-        for source, kind in zip(sources, types, strict=True)
-    ]
-    if not any(weights):
-        raise UserError("--source_weights, --type_weights: every record has weight 0")
-    return weights
+from vqa.sampling import parse_weights
 
 
 class StyleMix:
@@ -163,20 +51,6 @@ class StyleMix:
         return self.main
 
 
-def text_lengths(rows, style: "StyleMix") -> list[int]:
-    """Characters of text in each record's row, a measure of its length that costs no tokenizer."""
-    lengths = []
-    for record in rows.remove_columns(["images", "image_sizes", "image_sha256", "meta"]):
-        length = len(record["question"]) + sum(map(len, record["answer_candidates"] or []))
-        length += len((record["answers"] or [""])[0])
-        if style(record) in ("think", "structured"):
-            length += sum(map(len, record["reasoning"]))
-        if style(record) == "structured":
-            length += 60 + len(record["caption"] or "") + 24 * len(record["boxes"])
-        lengths.append(length)
-    return lengths
-
-
 def check_box_format(box_format: str) -> None:
     """Refuse an unknown coordinate convention."""
     if box_format not in BOX_FORMATS:
@@ -202,28 +76,91 @@ def split_by_part(
     optimizer.param_groups = groups
 
 
-def supervised_columns(labels: torch.Tensor) -> torch.Tensor:
-    """Positions whose next token is supervised in some row of (batch, length) labels; never empty."""
-    columns = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
-    return columns if len(columns) else columns.new_zeros(1)
+@dataclass
+class AnswerLoss:
+    """Of the supervised tokens: summed cross-entropy, how many were the likeliest, how many there are."""
+
+    total: torch.Tensor
+    right: torch.Tensor
+    count: torch.Tensor
 
 
-def supervised_loss(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], columns: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy of the supervised tokens, how many were the likeliest one, and how many there are.
+def answer_loss(
+    model: nn.Module, head: nn.Module, inputs: dict[str, torch.Tensor], max_logits: int
+) -> AnswerLoss:
+    """Cross-entropy of the supervised tokens, the language head run at their positions only.
+
+    An answer is a few tokens behind hundreds of prompt and image tokens, and in a row of several questions
+    the answers stand anywhere. Inside the forward pass (so that wrappers which gather weights do so as ever)
+    the head takes the hidden states before supervised tokens and returns losses, in blocks of logits that
+    are computed again in the backward pass where one block does not hold them all.
 
     Args:
-        inputs: a batch with `labels` (batch, length).
-        columns: from `supervised_columns`: the positions whose logits are needed.
+        model: the model as wrapped for training.
+        head: its output embeddings.
+        inputs: a batch with `labels` (rows, length).
+        max_logits: numbers in one block of logits.
     """
-    labels = inputs["labels"][:, columns + 1]
+    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    supervised = targets != IGNORED
+    targets = targets[supervised]
+    logits_of = head.forward
+
+    def block_losses(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        logits = logits_of(hidden).float()
+        losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+        return torch.stack([losses, (logits.argmax(-1) == wanted).float()], dim=-1)
+
+    def losses_of(hidden: torch.Tensor) -> torch.Tensor:
+        hidden = hidden[supervised]
+        size = max(1, max_logits // head.out_features)
+        if len(targets) <= size:
+            return block_losses(hidden, targets)[None]
+        blocks = zip(hidden.split(size), targets.split(size), strict=True)
+        return torch.cat([checkpoint(block_losses, *block, use_reentrant=False) for block in blocks])[None]
+
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    logits = model(**prompt, use_cache=False, logits_to_keep=columns).logits
-    supervised = labels != IGNORED
-    logits, targets = logits[supervised].float(), labels[supervised]
-    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-    return loss, (logits.argmax(-1) == targets).sum(), supervised.sum()
+    with _forward_replaced(head, losses_of):
+        rows = model(**prompt, use_cache=False).logits[0]
+    return AnswerLoss(rows[:, 0].sum(), rows[:, 1].detach().sum(), supervised.sum())
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable) -> Iterator[None]:
+    before = module.__dict__.get("forward")  # accelerate's hooks put one there
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward  # uncovers the class's own
+        else:
+            module.forward = before
+
+
+def check_grouping(grouped: float, single: float, exact: bool) -> None:
+    """Refuse to train where questions that share a row see each other.
+
+    Args:
+        grouped, single: mean loss of the same questions in shared rows and one by one.
+        exact: whether the arithmetic is float32 throughout.
+
+    Raises:
+        UserError: they differ by more than 1e-5 (exact) or 1e-3 of the loss.
+    """
+    tolerance = 1e-5 if exact else 1e-3
+    difference = abs(grouped - single) / max(abs(single), 1e-12)
+    if not difference <= tolerance:
+        raise UserError(
+            f"--group_by_image: loss {grouped:.6g} in shared rows, {single:.6g} one by one: {difference:.1e} apart, "
+            f"more than {tolerance:g}; the model's attention does not follow the mask. Use --group_by_image false"
+        )
+
+
+def check_kernel(model: nn.Module) -> None:
+    """Refuse an attention implementation under which questions of a row would see each other."""
+    if attention_kernel(model) not in MASKED_ATTENTION:
+        raise UserError(refusal(attention_kernel(model)))
 
 
 def supervised_example(collator: AnswerCollator, record: dict[str, Any]) -> str:
@@ -287,11 +224,6 @@ def allow_fsdp_on_cpu() -> None:
     cpu_processes = PartialState().distributed_type == DistributedType.MULTI_CPU
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and cpu_processes:
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-
-
-def spread(size: int, count: int) -> list[int]:
-    """`count` indices spread evenly over `range(size)`."""
-    return [index * size // count for index in range(min(size, count))]
 
 
 def summarize(values: Sequence[str]) -> str:

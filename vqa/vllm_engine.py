@@ -9,7 +9,6 @@ import importlib.util
 from typing import Any
 
 from vqa.answers import complete_structured, complete_structured_head, complete_think_head
-from vqa.collators import PromptEncoder
 from vqa.decisions import (
     MAX_NEW_TOKENS,
     Decision,
@@ -19,6 +18,7 @@ from vqa.decisions import (
     mean_probability,
     read_decision,
 )
+from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.prompts import build_prompt
 

@@ -5,7 +5,7 @@ the released checkpoints, and the text is estimated from its bytes; with a model
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from vqa.image_tokens import Counter, idefics_tokens, qwen_tokens
 from vqa.preparation.suspicions import Suspicion, suspicion
 from vqa.prompts import SYSTEM_LINES, build_answer, question_text
 from vqa.record_checks import Record
 
 if TYPE_CHECKING:  # else every `validate` would wait for torch
-    from vqa.collators import PromptEncoder
+    from vqa.encoding import PromptEncoder
 
 # Bytes of UTF-8 to a token, on the careful side: English text takes 4 and more, Vietnamese about 3.
 BYTES_PER_TOKEN = 3
 # Roles and separators of a chat template.
 TEMPLATE_TOKENS = 20
-
-Counter = Callable[[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -39,52 +38,6 @@ class Length:
     @property
     def total(self) -> int:
         return self.images + self.question + self.answer
-
-
-def qwen_tokens(patch_size: int, min_pixels: int | None, max_pixels: int | None) -> Counter:
-    """(width, height) -> tokens of Qwen-VL: a grid of merged 2x2 patches, with a token before and after.
-
-    Sizes are those of qwen-vl-utils' `smart_resize`, which training here uses: both sides to the nearest
-    multiple of a merged patch, or, beyond a limit of the area, scaled to it first. Its default limits are
-    4 and 16,384 tokens. Raises ValueError for sides of more than 200 : 1.
-    """
-    unit = 2 * patch_size
-    most = max_pixels or 16_384 * unit**2
-    least = min_pixels or min(4 * unit**2, most)
-
-    def count(width: int, height: int) -> int:
-        sides = (height, width)
-        if max(sides) / min(sides) > 200:
-            raise ValueError(f"sides of {width} and {height} pixels")
-        rows, columns = (max(1, round(side / unit)) for side in sides)
-        if rows * columns * unit**2 > most:
-            scale = math.sqrt(height * width / most)
-            rows, columns = (math.floor(side / scale / unit) for side in sides)
-        elif rows * columns * unit**2 < least:
-            scale = math.sqrt(least / (height * width))
-            rows, columns = (math.ceil(side * scale / unit) for side in sides)
-        return rows * columns + 2
-
-    return count
-
-
-def idefics_tokens(longest_edge: int, tile: int, tokens_per_tile: int) -> Counter:
-    """(width, height) -> tokens of Idefics3 and SmolVLM: a grid of tiles and the whole image once more.
-
-    The sides are those of transformers' `Idefics3ImageProcessor`: the longer one becomes `longest_edge`, the
-    shorter an even number; one tile alone is not cut out. Around each tile stand two tokens (its place, and a
-    separator), at the end of a row one, around the whole image three.
-    """
-
-    def count(width: int, height: int) -> int:
-        shorter = int(longest_edge / (max(width, height) / min(width, height)))
-        across, along = math.ceil(max(1, shorter + shorter % 2) / tile), math.ceil(longest_edge / tile)
-        rows, columns = (across, along) if width >= height else (along, across)
-        if rows * columns == 1:
-            rows = 0
-        return rows * (columns * (tokens_per_tile + 2) + 1) + tokens_per_tile + 3
-
-    return count
 
 
 def families(min_pixels: int | None = None, max_pixels: int | None = None) -> dict[str, Counter]:

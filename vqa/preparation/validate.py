@@ -101,7 +101,7 @@ def count_lengths(records: Sequence[Record], args: ValidateArguments) -> dict[st
     """Tokens of each record, by family or by the model named."""
     if args.model_name_or_path is None:
         return estimate_lengths(records, args.answer_style, args.min_pixels, args.max_pixels)
-    from vqa.collators import PromptEncoder  # they import torch, which is not needed otherwise
+    from vqa.encoding import PromptEncoder  # they import torch, which is not needed otherwise
     from vqa.models import load_processor
 
     processor = load_processor(args.model_name_or_path)
