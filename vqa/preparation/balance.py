@@ -13,7 +13,7 @@ Ratios hold exactly for the records that stay, per split, and as many stay as ca
 An image is blank when less than --blank_ink of its area is ink (vqa/ink.py says what counts as ink): paper of
 any colour, shadows, grain, ruled lines and a scanner's black edge are no ink, a lone digit is. Labels are not
 looked at. A record is blank when all its images are. Only the training split, or the only one, is cut
-unless --splits names others. Order is kept; what is left out is counted in the manifest as filtered, by reason.
+unless --splits names others. Order is kept; what is left out is counted in the manifest as filtered.
 """
 
 from collections import Counter
