@@ -3,7 +3,8 @@
     git clone https://github.com/EvolvingLMMs-Lab/lmms-eval ../lmms-eval
     python benchmarks/metrics.py --lmms_eval ../lmms-eval
 
-Prints a table in Markdown and writes outputs/benchmarks/metrics.json. `--lmms_eval` may also be the folder
+Prints a table in Markdown, then what evaluate.py as a whole takes on these pairs, and writes
+outputs/benchmarks/metrics.json. `--lmms_eval` may also be the folder
 that an installed lmms-eval lies in. Only the functions compared are taken out of its files, since importing
 them would need its models. A disagreement is a pair that the two score differently; the first is shown.
 """
@@ -11,8 +12,12 @@ them would need its models. A disagreement is a pair that the two score differen
 import ast
 import random
 import re
+import resource
 import statistics
 import string
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +26,16 @@ from typing import Any
 
 from vqa.cli import option, parse_arguments, run
 from vqa.errors import UserError
-from vqa.files import write_json
+from vqa.files import write_json, write_jsonl
 from vqa.metrics.matching import read_yes_no
 from vqa.metrics.ocrbench import ocrbench_match
 from vqa.metrics.relaxed import relaxed_match, relaxed_match_strict
 from vqa.metrics.text import anls
 from vqa.metrics.vqa_accuracy import evalai_normalize, vqa_accuracy
 
-OUTPUT = Path(__file__).resolve().parent.parent / "outputs/benchmarks/metrics.json"
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "outputs/benchmarks/metrics.json"
+EVALUATE = ROOT / "evaluate.py"
 WORDS = (
     "total invoice date liver lesion left lobe street nodule amount price region 12 kg name of the".split()
 )
@@ -192,6 +199,36 @@ def compare(name: str, ours: Scorer, theirs: Scorer, pairs: Sequence[Pair]) -> d
     }
 
 
+def evaluate_all(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
+    """Seconds and peak memory (MB) of evaluate.py on the pairs as a prediction file, five to an image.
+
+    Every metric that the pairs allow, their intervals, and the report.
+    """
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "predictions.jsonl"
+        write_jsonl(
+            file,
+            (
+                {
+                    "id": str(number),
+                    "pred": pair.prediction,
+                    "qtype": "yes_no" if pair.answer in ("yes", "no") else "extractive",
+                    "answers": [pair.answer],
+                    "confidence": rng.random(),
+                    "images": [f"{number // 5}.png"],
+                    "meta": {"answers": pair.annotations},
+                }
+                for number, pair in enumerate(pairs)
+            ),
+        )
+        start = time.perf_counter()
+        command = [sys.executable, str(EVALUATE), "--predictions_file", str(file)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000}
+
+
 def _shown(score: Any) -> str:
     return score if isinstance(score, str) else f"{float(score):.3g}"
 
@@ -208,8 +245,9 @@ def main() -> None:
     for row in rows:
         seconds = f"{row['seconds_ours']:.2f} | {row['seconds_lmms_eval']:.2f}"
         print(f"| {row['metric']} | {seconds} | {row['disagreements']:,} | {row['example']} |")
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    write_json(OUTPUT, {"pairs": args.pairs, "seed": args.seed, "rows": rows})
+    whole = evaluate_all(pairs, args.seed)
+    print(f"\nevaluate.py on the same pairs: {whole['seconds']:.1f} s, {whole['peak_mb']:.0f} MB at most")
+    write_json(OUTPUT, {"pairs": args.pairs, "seed": args.seed, "rows": rows, "evaluate": whole})
 
 
 if __name__ == "__main__":

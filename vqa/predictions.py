@@ -85,7 +85,7 @@ class _Reader:
             "annotations": self._annotations(),
             "removed": self._removed(),
         }
-        if not (abstained or self.problems):
+        if is_abstention(pred) and not (abstained or self.problems):
             prediction["abstained"] = abstains(pred, answers, candidates_of(prediction), answerable)
         return prediction
 
