@@ -130,11 +130,11 @@ def test_one_picture_on_the_sheet_with_its_box_and_text(folder, tmp_path):
     (folder / "train.jsonl").write_text(rows[0] + "\n")
     main([str(folder), "--output_dir", str(tmp_path / "out")])
     sheet = np.asarray(Image.open(tmp_path / "out" / "contact_sheet.png")).astype(int)
-    # The picture is 100x50, drawn 356 pixels wide and 178 high from (12, 73); the box is [10, 10, 60, 20].
+    # The picture is 100x50, drawn 356 pixels wide and 178 high from (12, 12); the box is [10, 10, 60, 20].
     red = np.argwhere((sheet == (224, 0, 48)).all(axis=2))
-    assert red.min(axis=0) == pytest.approx([73 + 35.6, 12 + 35.6], abs=3)
-    assert red.max(axis=0) == pytest.approx([73 + 71.2, 12 + 213.6], abs=3)
-    below = sheet[12 + 300 + 12 :]
+    assert red.min(axis=0) == pytest.approx([12 + 35.6, 12 + 35.6], abs=3)
+    assert red.max(axis=0) == pytest.approx([12 + 71.2, 12 + 213.6], abs=3)
+    below = sheet[12 + 178 + 12 :]
     for line, color in enumerate(((106, 106, 106), (26, 26, 26), (0, 83, 156))):
         assert (below[20 * line : 20 * line + 20] == color).all(axis=2).any()
 

@@ -57,26 +57,28 @@ def draw_contact_sheet(
     chosen = sample(records, count, seed)
     regular, bold = fonts
     columns = min(COLUMNS, len(chosen))
-    texts = [_lines(record, regular, bold) for record in chosen]
-    rows = [range(start, min(start + columns, len(chosen))) for start in range(0, len(chosen), columns)]
+    cells = [(_picture(record, max_pixels), _lines(record, regular, bold)) for record in chosen]
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    # As high as the highest picture of a row: lines of text would stand in a void otherwise.
+    pictures = [max(picture.height if picture else 0 for picture, _ in row) for row in rows]
     heights = [
-        IMAGE_HEIGHT + 3 * PADDING + LINE_HEIGHT * max(len(texts[number]) for number in row) for row in rows
+        picture + 3 * PADDING + LINE_HEIGHT * max(len(texts) for _, texts in row)
+        for picture, row in zip(pictures, rows, strict=True)
     ]
     sheet = Image.new("RGB", (columns * CELL_WIDTH, sum(heights)), PAPER)
     draw = ImageDraw.Draw(sheet)
     top = 0
-    for row, height in zip(rows, heights, strict=True):
-        for number in row:
-            left = (number - row.start) * CELL_WIDTH
+    for row, image_height, height in zip(rows, pictures, heights, strict=True):
+        for column, (picture, texts) in enumerate(row):
+            left = column * CELL_WIDTH
             draw.rectangle([left, top, left + CELL_WIDTH - 1, top + height - 1], outline=FRAME)
-            picture = _picture(chosen[number], max_pixels)
             if picture is not None:
                 x = left + (CELL_WIDTH - picture.width) // 2
-                y = top + PADDING + (IMAGE_HEIGHT - picture.height) // 2
+                y = top + PADDING + (image_height - picture.height) // 2
                 draw.rectangle([x - 1, y - 1, x + picture.width, y + picture.height], outline=FRAME)
                 sheet.paste(picture, (x, y))
-            y = top + 2 * PADDING + IMAGE_HEIGHT
-            for line, face, color in texts[number]:
+            y = top + 2 * PADDING + image_height
+            for line, face, color in texts:
                 draw.text((left + PADDING, y), line, font=face, fill=color)
                 y += LINE_HEIGHT
         top += height
