@@ -138,7 +138,9 @@ def test_plain_styles_have_no_format():
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "Unanswerable.", "not answerable", "N/A", "Can’t be determined", "Not in the image!"]
+    "text",
+    ["", " ", "Unanswerable.", "not answerable", "N/A", "Can’t be determined", "Not in the image!"]
+    + ["No answer", "It can not be determined from the image."],
 )
 def test_abstentions(text):
     assert is_abstention(text)

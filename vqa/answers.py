@@ -74,7 +74,7 @@ def is_abstention(text: str) -> bool:
 
 def _normalize(text: str) -> str:
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").casefold()
-    return " ".join(text.split()).strip(" .!?,;:\"'()[]*`")
+    return " ".join(text.split()).replace("can not ", "cannot ").strip(" .!?,;:\"'()[]*`")
 
 
 def write_structured(answer: StructuredAnswer) -> str:

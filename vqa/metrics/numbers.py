@@ -35,17 +35,19 @@ _DIGITS = (
     r"|[0-9]+[.,][0-9]+|[0-9]+|\.[0-9]+)(?![.,]?[0-9])"
 )
 _ANY_WORD = "|".join([*_WORDS, *_SCALES])
+_PART = "[ -](?:half|halves|thirds?|quarters?|fifths?|tenths?)"  # "two-thirds" is no 2
 # A pronoun is no number: "the larger one", "which one", "no one".
 _PRONOUN = "".join(
     rf"(?<!\b{word} )" for word in ("the", "this", "that", "no", "each", "which", "another", "any")
 )
 _NUMBER = re.compile(
     rf"(?P<digits>(?<![\w.,])(?P<sign>[-+−](?=[0-9.]))?(?:{_DIGITS})(?:e[-+]?[0-9]{{1,3}}(?!\w))?)"
-    rf"|{_PRONOUN}\b(?P<words>(?:{_ANY_WORD})(?:(?:[ -]+(?:and[ -]+)?)(?:{_ANY_WORD}))*)\b",
+    rf"|{_PRONOUN}\b(?P<words>(?:{_ANY_WORD})(?:(?:[ -]+(?:and[ -]+)?)(?:{_ANY_WORD}))*)\b(?!{_PART}\b)",
 )
 _SCALE_AFTER = re.compile(rf" (?P<scale>{'|'.join(_SCALES)})\b")
 _HALF_AFTER = re.compile(r" and (?:a |one[ -])?half\b")
 _FRACTION = re.compile("(?<![0-9])([0-9]{0,9}) ?([¼-¾⅐-⅞])")
+_MINUS = re.compile(r"\bminus (?=[0-9.])")
 _SPELLINGS = str.maketrans("μ‐‑‒―＜＞", "µ--–—<>")
 _PLAIN = re.compile(rf"[-+−]?{_DIGITS}(?:e[-+]?[0-9]{{1,3}})?")
 _BETWEEN = re.compile(r"\s*(?:-|–|—|−|~|\.\.\.?|…|\bto\b)\s*(?=[-+−]?[0-9.]|[a-z])")
@@ -94,6 +96,7 @@ def read_quantity(text: str) -> Quantity | None:
     ("3 (three)", "10 mm (1 cm)"). Two amounts that form no interval are none.
     """
     text = re.sub(r"[ \t\r\n]+", " ", text.casefold().translate(_SPELLINGS))
+    text = _MINUS.sub("-", text)
     text = _FRACTION.sub(lambda found: f"{int(found[1] or 0) + unicodedata.numeric(found[2])}", text)
     found: list[Quantity] = []
     position = 0

@@ -106,7 +106,7 @@ def read_unit(text: str, start: int, end: int) -> tuple[str | None, int]:
         return None, end  # a quoted number, not inches
     unit = canonical_unit(name)
     if unit is None and attached:
-        if text[match.end() : match.end() + 1].isdigit():
+        if name[-1] in "23" or text[match.end() : match.end() + 1].isdigit():  # "10x2", "10x5"
             return NO_NUMBER, match.end()
         unit = name  # "5foo": a unit that is not in the table agrees with itself only
     return (unit, match.end()) if unit else (None, end)
