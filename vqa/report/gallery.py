@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from markupsafe import escape
 from PIL import Image
 
 from vqa.images import ImageProblem, open_image, resolve_inside
@@ -135,7 +135,7 @@ def card_bytes(row: Prediction) -> int:
     twice = [row["id"], row["qtype"]]  # they stand in attributes too
     texts = twice + twice + row["answers"][:ANSWERS_PER_CARD] + row["reasoning"][:STEPS_PER_CARD]
     texts += [row["question"], row["pred"], row["caption"] or "", "" if row["valid_format"] else row["raw"]]
-    length = sum(len(str(escape(shown(text))).encode("utf-8")) for text in texts)
+    length = sum(len(html.escape(shown(text)).encode("utf-8")) for text in texts)
     boxes = len(row["gt_boxes"][:BOXES_PER_CARD]) + len(row["boxes"][:BOXES_PER_CARD])
     pictures = len(row["images"][:IMAGES_PER_CARD])
     return _CARD_BYTES + length + _BOX_BYTES * boxes + _PICTURE_BYTES * pictures

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from vqa.report.formatting import coordinate, number, p_value, percent, points, shown
 
@@ -35,17 +34,17 @@ def render(template: str, **values: Any) -> str:
     }
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
-        script=Markup(script),
+        script=script,
         script_hash=_csp_hash(script),
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         batch=BATCH,
         **values,
     )
 
 
-def _compact(html: Markup) -> Markup:
+def _compact(html: str) -> str:
     """Markup without the line breaks between tags: they are a third of a long gallery's nodes."""
-    return Markup(re.sub(r">\n\s*<", "><", html))
+    return re.sub(r">\n\s*<", "><", html)
 
 
 def _csp_hash(script: str) -> str:
