@@ -35,8 +35,8 @@ from tqdm import tqdm
 
 from vqa import runs
 from vqa.cli import option, parse_arguments, run
+from vqa.decisions import plan_batches, questions_per_image
 from vqa.encoding import PromptEncoder
-from vqa.decisions import plan_batches
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
 from vqa.files import sha256_file
@@ -92,7 +92,10 @@ class PredictArguments:
     )
 
     # Speed
-    batch_size: int = option(8, "records a batch on each device")
+    batch_size: int | None = option(
+        None, "questions a batch on each device; default: 8, or 32 where images have two or more questions"
+    )
+    group_by_image: bool = option(True, "run each image once for all its questions")
     cache_vision_features: str | None = option(None, "folder to keep each image's vision features in")
 
     def __post_init__(self) -> None:
@@ -162,11 +165,12 @@ def main() -> None:
         with state.main_process_first():
             records = load_dataset(args.records, args.image_root, args.max_image_pixels)
         records = records.select(range(min(len(records), args.limit or len(records))))
+        if args.batch_size is None:
+            args.batch_size = 32 if args.group_by_image and questions_per_image(records["images"]) >= 2 else 8
+        needed = records.select_columns(NEEDED_TO_PLAN).to_list()
+        batches = plan_batches(needed, answers["style"], args.batch_size, args.group_by_image)
         partial = PartialPredictions(Path(args.output_file), fingerprint(args, answers))
         partial.read()
-        batches = plan_batches(
-            records.select_columns(NEEDED_TO_PLAN).to_list(), answers["style"], args.batch_size
-        )
         missing = [batch for batch in batches if not partial.lines.keys() >= set(batch)]
         state.wait_for_everyone()  # all have read the shards before one is written to
 
@@ -212,6 +216,7 @@ def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialS
     )
     how = {name: answers[name] for name in ("style", "box_format", "allow_unanswerable")}
     how |= {"decoding": args.decoding, "max_new_tokens": args.max_new_tokens}
+    batching = {"batch_size": args.batch_size or 1, "group_by_image": args.group_by_image}
     if args.engine == "vllm":
         engine = VllmEngine(
             args.model_name_or_path, encoder, args.dtype, max(len(row["images"]) for row in records)
@@ -223,7 +228,7 @@ def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialS
     if args.cache_vision_features:
         with state.main_process_first():
             use_cached_features(args.cache_vision_features, model, encoder, image_paths(records))
-    return lambda rows: decide(model, encoder, rows, batch_size=args.batch_size, **how)
+    return lambda rows: decide(model, encoder, rows, **batching, **how)
 
 
 def put_on(model, adapter: str) -> PeftModel:

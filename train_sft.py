@@ -30,6 +30,7 @@ from vqa.collators import AnswerCollator
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
+from vqa.head import answer_loss
 from vqa.models import save_merged
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
 from vqa.rows import PlannedBatches, plan_rows, sample_rows
@@ -37,7 +38,6 @@ from vqa.sampling import EpochSampler, order_seed, spread
 from vqa.training import (
     StyleMix,
     allow_fsdp_on_cpu,
-    answer_loss,
     check_box_format,
     check_grouping,
     check_kernel,

@@ -10,10 +10,11 @@ from vqa.collators import AnswerCollator
 from vqa.encoding import IGNORED, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
+from vqa.head import answer_loss
 from vqa.models import freeze, inner_model, lora_targets
 from vqa.records import read_records
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
-from vqa.training import StyleMix, answer_loss, check_grouping, check_kernel
+from vqa.training import StyleMix, check_grouping, check_kernel
 
 
 @pytest.fixture(scope="module")

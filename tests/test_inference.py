@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+import vqa.head
+import vqa.prefixes
 import vqa.scoring
 from tests.helpers import write_records
 from vqa.answers import parse_structured
@@ -21,8 +23,9 @@ from vqa.decisions import (
 from vqa.encoding import PromptEncoder
 from vqa.generation import generate
 from vqa.inference import decide
+from vqa.prefixes import prefill
 from vqa.records import read_records
-from vqa.scoring import score_by_full_forward, score_completions
+from vqa.scoring import score_completions
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
 
 
@@ -63,6 +66,14 @@ def plain_score(model, encoder, prompt, completion):
     return sum(log_probs[start + step, token].item() for step, token in enumerate(completion))
 
 
+def score(model, encoder, prompts, completions, **options):
+    return score_completions(model, encoder, prefill(model, encoder, prompts, **options), completions)
+
+
+def write(model, encoder, prompts, grammars, limit, **options):
+    return generate(model, encoder, prefill(model, encoder, prompts), grammars, limit, **options)
+
+
 # Scoring
 
 
@@ -72,7 +83,7 @@ def test_scores_equal_a_plain_forward(any_model, records):
     assert {len(record["images"]) for record in closed} == {0, 1, 2}
     prompts = encoder.encode(closed, "short")
     completions = [[encoder.answer_ids(text) for text in candidates_of(record, True)] for record in closed]
-    scores = score_completions(model, encoder, prompts, completions)
+    scores = score(model, encoder, prompts, completions)
     for prompt, texts, sums in zip(prompts, completions, scores, strict=True):
         expected = [plain_score(model, encoder, prompt, text) for text in texts]
         assert sums == pytest.approx(expected, abs=1e-4)
@@ -87,7 +98,7 @@ def test_scores_depend_on_the_image(any_model, records):
     other.input_ids, text = prompt.input_ids, [encoder.answer_ids("yes")]
     if prompt.image_inputs["pixel_values"].shape != other.image_inputs["pixel_values"].shape:
         pytest.skip("the images take different numbers of tokens")
-    (first,), (second,) = score_completions(model, encoder, [prompt, other], [text, text])
+    (first,), (second,) = score(model, encoder, [prompt, other], [text, text])
     assert abs(first - second) > 1e-3
 
 
@@ -97,7 +108,7 @@ def test_completions_that_share_their_beginning(any_model, records):
     texts = [
         [encoder.answer_ids(text) for text in row] for row in (["light blue", "light green"], ["light blue"])
     ]
-    scores = score_completions(model, encoder, prompts, texts)
+    scores = score(model, encoder, prompts, texts)
     for prompt, rows, sums in zip(prompts, texts, scores, strict=True):
         assert sums == pytest.approx([plain_score(model, encoder, prompt, row) for row in rows], abs=1e-4)
 
@@ -106,22 +117,26 @@ def test_scores_in_small_blocks(model, records, monkeypatch):
     encoder, closed = model[1], [record for record in records if is_closed(record)]
     prompts = encoder.encode(closed, "short")
     texts = [[encoder.answer_ids(text) for text in record["answer_candidates"]] for record in closed]
-    whole = score_completions(model[0], encoder, prompts, texts)
-    monkeypatch.setattr(vqa.scoring, "MAX_LOGITS", 1)
-    assert [pytest.approx(row, abs=1e-4) for row in whole] == score_completions(
-        model[0], encoder, prompts, texts
-    )
+    whole = score(model[0], encoder, prompts, texts)
+    monkeypatch.setattr(vqa.head, "MAX_LOGITS", 1)
+    monkeypatch.setattr(vqa.scoring, "ROW_TOKENS", 40)
+    monkeypatch.setattr(vqa.scoring, "MAX_CACHE_BYTES", 1)
+    blocks = score(model[0], encoder, prompts, texts)
+    assert [pytest.approx(row, abs=1e-4) for row in whole] == blocks
 
 
 def test_caches_of_another_kind_fall_back_to_full_forwards(model, records, monkeypatch):
     encoder = model[1]
     prompts = encoder.encode(records[:3], "short")
     texts = [[encoder.answer_ids(text) for text in ("red", "dark red")]] * 3
-    expected = score_completions(model[0], encoder, prompts, texts)
-    monkeypatch.setattr(vqa.scoring, "_can_be_expanded", lambda cache: not isinstance(cache, DynamicCache))
-    scores = score_completions(model[0], encoder, prompts, texts)
-    assert scores == score_by_full_forward(model[0], encoder, prompts, texts)
+    expected = score(model[0], encoder, prompts, texts)
+    expected_texts = [row.ids for row in write(model[0], encoder, prompts, [None] * 3, 6)]
+    monkeypatch.setattr(vqa.prefixes, "_has_rows", lambda cache: not isinstance(cache, DynamicCache))
+    with pytest.warns(UserWarning, match="cannot be copied by row"):
+        scores = score(model[0], encoder, prompts, texts)
     assert [pytest.approx(row, abs=1e-4) for row in scores] == expected
+    with pytest.warns(UserWarning, match="cannot be copied by row"):
+        assert [row.ids for row in write(model[0], encoder, prompts, [None] * 3, 6)] == expected_texts
 
 
 # Deciding
@@ -184,11 +199,11 @@ def test_open_confidence_is_that_of_a_plain_forward(any_model, records):
     model, encoder = any_model
     prompt = encoder.encode([records[0]], "short")
     grammar = number_grammar(["mm"])
-    (row,) = generate(model, encoder, prompt, [grammar], 40)
+    (row,) = write(model, encoder, prompt, [grammar], 40)
     assert row.finished and row.ids[-1] == encoder.end_token_id
     expected = plain_score(model, encoder, prompt[0], row.ids)
     assert sum(row.log_probs) == pytest.approx(expected, abs=1e-3)
-    (free,) = generate(model, encoder, prompt, [None], 40)
+    (free,) = write(model, encoder, prompt, [None], 40)
     assert free.ids != row.ids
 
 
@@ -196,11 +211,11 @@ def test_grammars_differ_by_row(model, records):
     encoder = model[1]
     prompts = encoder.encode(records[:3], "short")
     grammars = ['root ::= "red" | "light red"', None, "root ::= [0-9]{3}"]
-    first, second, third = generate(model[0], encoder, prompts, grammars, 12)
+    first, second, third = write(model[0], encoder, prompts, grammars, 12)
     decode = encoder.tokenizer.decode
     assert decode(first.ids[:-1]) in ("red", "light red")
     assert decode(third.ids[:-1]).isdigit() and len(decode(third.ids[:-1])) == 3
-    assert second.ids == generate(model[0], encoder, prompts[1:2], [None], 12)[0].ids
+    assert second.ids == write(model[0], encoder, prompts[1:2], [None], 12)[0].ids
 
 
 def test_special_tokens_are_no_text(model, records):
@@ -213,9 +228,9 @@ def test_special_tokens_are_no_text(model, records):
     try:
         prompts = encoder.encode(records[:1], "structured")
         for grammar in (None, structured_grammar()):
-            (row,) = generate(network, encoder, prompts, [grammar], 8)
+            (row,) = write(network, encoder, prompts, [grammar], 8)
             assert image_token not in row.ids
-        (row,) = generate(network, encoder, prompts, [None], 8, free=True)
+        (row,) = write(network, encoder, prompts, [None], 8, free=True)
         assert row.ids == [image_token] * 8
     finally:
         hook.remove()
@@ -302,10 +317,66 @@ def test_answer_begins_after_its_head():
     assert first_answer_token([0, 1, 2, 3, 4], "short", decode) == 0
 
 
-def test_batches_are_planned_from_the_records_alone(records):
-    batches = plan_batches(records, "short", 4)
+@pytest.mark.parametrize("style", ["short", "structured", "think"])
+@pytest.mark.parametrize("decoding", ["constrained", "free"])
+def test_grouped_answers_are_those_of_one_record_at_a_time(any_model, records, style, decoding):
+    options = {"decoding": decoding, "max_new_tokens": 12}
+    grouped = decide(*any_model, records, style, batch_size=12, **options)
+    for record, decision in zip(records, grouped, strict=True):
+        (alone,) = decide(*any_model, [record], style, group_by_image=False, **options)
+        assert (decision.answer, decision.raw, decision.boxes) == (alone.answer, alone.raw, alone.boxes)
+        assert decision.confidence == pytest.approx(alone.confidence, abs=1e-4)
+
+
+def test_grouped_prediction_runs_an_image_once(model, records):
+    network, encoder = model
+    seen = []
+    hook = network.model.visual.register_forward_hook(
+        lambda module, args, kwargs, output: seen.append(len(kwargs["grid_thw"])), with_kwargs=True
+    )
+    try:
+        same = [record for record in records if record["images"] == records[0]["images"]]
+        assert len(same) > 1
+        decide(network, encoder, same, "short", max_new_tokens=4)
+        decide(network, encoder, same, "short", max_new_tokens=4, group_by_image=False)
+    finally:
+        hook.remove()
+    assert seen == [1, len(same)]
+
+
+def test_eager_models_are_decided_alike(model, records):
+    network, encoder = model
+    expected = decide(network, encoder, records[:8], "short", max_new_tokens=4)
+    text = network.config.get_text_config()
+    text._attn_implementation = "eager"
+    try:
+        assert [row.raw for row in decide(network, encoder, records[:8], "short", max_new_tokens=4)] == [
+            row.raw for row in expected
+        ]
+        assert text._attn_implementation == "eager"
+    finally:
+        text._attn_implementation = "sdpa"
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_batches_are_planned_from_the_records_alone(records, batch_size):
+    batches = plan_batches(records, "short", batch_size)
     assert sorted(index for batch in batches for index in batch) == list(range(len(records)))
-    assert batches == plan_batches(records, "short", 4)
+    assert batches == plan_batches(records, "short", batch_size)
+    assert max(map(len, batches)) <= batch_size
+    assert plan_batches([], "short", batch_size) == []
+    # An image's records are divided only where they are more than a batch.
+    holders = {}
+    for number, batch in enumerate(batches):
+        for index in batch:
+            if records[index]["images"]:
+                holders.setdefault(tuple(records[index]["images"]), set()).add(number)
+    if batch_size >= 4:
+        assert all(len(numbers) == 1 for numbers in holders.values())
+
+
+def test_ungrouped_batches_hold_one_kind_each(records):
+    batches = plan_batches(records, "short", 4, group_by_image=False)
     assert {len(batch) for batch in batches[:-1]} == {4}
     kinds = [is_closed(records[index]) for batch in batches for index in batch]
     assert kinds == sorted(kinds, reverse=True)

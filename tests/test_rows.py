@@ -1,4 +1,4 @@
-"""Which questions share a row and which rows a batch: every question once, within the budget, on every process."""
+"""Which questions share a row and which rows a batch: every question once, within the budget."""
 
 from collections import Counter
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqa.rows import RowLimits, RowSampler, questions_per_image, sample_rows
+from vqa.decisions import questions_per_image
+from vqa.rows import RowLimits, RowSampler, sample_rows
 from vqa.sampling import EpochSampler
 
 
@@ -99,6 +100,6 @@ def test_without_keys_rows_are_single_and_of_like_length():
 
 
 def test_questions_per_image_and_sample():
-    assert questions_per_image(["a", "a", "b", None]) == 1.5
-    assert questions_per_image([None]) == 0
+    assert questions_per_image([["a"], ["a"], ["b"], []]) == 1.5
+    assert questions_per_image([[]]) == 0
     assert sample_rows([[[1], [2, 3]], [[4, 5, 6], [7, 8]]], questions=2) == [[2, 3], [4, 5]]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,19 +42,44 @@ class Decision:
     scores: dict[str, float] | None = None
 
 
-def plan_batches(records: list[Record], style: str, batch_size: int) -> list[list[int]]:
-    """Indices of records, batch by batch: alike in how they are decided, and in length of prompt.
+def plan_batches(
+    records: list[Record], style: str, batch_size: int, group_by_image: bool = True
+) -> list[list[int]]:
+    """Indices of records, batch by batch: alike in length of prompt and in how they are decided.
 
-    Depends on the records alone, so the same file is always batched the same way.
+    Records about the same images stand in one batch, or in as few as hold them. Depends on the records alone,
+    so the same file is always batched the same way.
     """
+    groups: dict[Any, list[int]] = {}
+    for index, record in enumerate(records):
+        shared = group_by_image and record["images"]
+        groups.setdefault(tuple(record["images"]) if shared else index, []).append(index)
 
     def likeness(index: int) -> tuple:
-        record = records[index]
-        pixels = sum(width * height for width, height in record["image_sizes"])
-        return not is_closed(record), len(record["images"]), pixels, len(question_text(record, style)), index
+        return not is_closed(records[index]), len(question_text(records[index], style)), index
 
-    order = sorted(range(len(records)), key=likeness)
-    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    def group_likeness(group: list[int]) -> tuple:
+        record = records[group[0]]
+        pixels = sum(width * height for width, height in record["image_sizes"])
+        alone = len(group) == 1
+        # Prompts alone in their group are batched with others decided as they are.
+        return alone, alone and not is_closed(record), len(record["images"]), pixels, *likeness(group[0])
+
+    batches: list[list[int]] = [[]]
+    for group in sorted((sorted(group, key=likeness) for group in groups.values()), key=group_likeness):
+        if len(batches[-1]) + len(group) > batch_size and batches[-1] and len(group) > 1:
+            batches.append([])
+        for index in group:
+            if len(batches[-1]) == batch_size:
+                batches.append([])
+            batches[-1].append(index)
+    return batches if records else []
+
+
+def questions_per_image(images: Iterable[Sequence[str]]) -> float:
+    """Records that share their images, on average, over the records that have some; 0 without any."""
+    grouped = [tuple(paths) for paths in images if paths]
+    return len(grouped) / len(set(grouped)) if grouped else 0.0
 
 
 def is_closed(record: Record) -> bool:

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import xgrammar
 from torch import nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from vqa.encoding import EncodedPrompt, PromptEncoder
+from vqa.encoding import PromptEncoder, pad
+from vqa.models import family_of
+from vqa.prefixes import PrefilledPrompts, masked_attention
 from vqa.scoring import to_device
 
 GRAMMAR_CACHE_BYTES = 512 * 2**20
@@ -30,7 +33,7 @@ class Generated:
 def generate(
     model: nn.Module,
     encoder: PromptEncoder,
-    prompts: list[EncodedPrompt],
+    prompts: PrefilledPrompts,
     grammars: list[str | None],
     max_new_tokens: int,
     free: bool = False,
@@ -38,13 +41,13 @@ def generate(
     """Continue every prompt greedily until its end token or `max_new_tokens`.
 
     Args:
-        prompts: run as one batch.
+        prompts: run as one batch, from their prefixes on.
         grammars: EBNF for each row (`vqa.constraints`); None: any text.
         free: lift even the rule that special tokens (image placeholders, padding) are no text.
     """
     end_tokens = {encoder.end_token_id, encoder.tokenizer.eos_token_id} - {None}
     recorder = _GrammarMask(model, encoder, grammars, end_tokens, free)
-    batch = to_device(encoder.batch(prompts, padding_side="left"), model.device)
+    batch = _rest_of_prompts(model, encoder, prompts)
     # Everything that reshapes the distribution is spelled out, or the checkpoint's own settings would apply.
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -59,11 +62,28 @@ def generate(
         pad_token_id=encoder.pad_token_id,
         use_cache=True,
     )
-    model.generate(**batch, generation_config=config, logits_processor=LogitsProcessorList([recorder]))
+    with masked_attention(model):
+        model.generate(**batch, generation_config=config, logits_processor=LogitsProcessorList([recorder]))
     return [
         Generated(ids, log_probs, finished)
         for ids, log_probs, finished in zip(recorder.ids, recorder.log_probs, recorder.finished, strict=True)
     ]
+
+
+def _rest_of_prompts(model: nn.Module, encoder: PromptEncoder, prompts: PrefilledPrompts) -> dict[str, Any]:
+    """What `generate` goes on from: a row of the cache for each prompt, and the tokens behind its prefix."""
+    if prompts.cache is None:
+        return to_device(encoder.batch(prompts.prompts, padding_side="left"), model.device)
+    rows = torch.tensor(prompts.row_of, device=model.device)
+    ids = pad(prompts.rests, encoder.pad_token_id, "left").to(model.device)
+    mask = pad([[1] * len(rest) for rest in prompts.rests], 0, "left").to(model.device)
+    positions = prompts.next_positions[rows, None] + (mask.cumsum(-1) - 1).clamp(min=0)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.cat([prompts.mask[rows], mask], dim=-1),
+        "position_ids": positions.expand(3, -1, -1) if family_of(model.config).mrope else positions,
+        "past_key_values": prompts.select(rows),
+    }
 
 
 class _GrammarMask(LogitsProcessor):

@@ -7,11 +7,12 @@
    exp(mean log p) over the answer's tokens and the end token, of the unmasked distribution.
 
 `decoding="free"` lifts it all: whatever the model writes, taken apart afterwards.
+What the prompts about one image begin with, the image above all, is run once for all of them.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -31,8 +32,9 @@ from vqa.decisions import (
     plan_batches,
     read_decision,
 )
-from vqa.encoding import EncodedPrompt, PromptEncoder
+from vqa.encoding import PromptEncoder
 from vqa.generation import Generated, generate
+from vqa.prefixes import PrefilledPrompts, prefill
 from vqa.scoring import score_completions
 
 DECODINGS = ("constrained", "free")
@@ -46,6 +48,7 @@ class _Settings:
     allow_unanswerable: bool
     box_format: str
     max_new_tokens: int
+    share: bool
 
 
 def decide(
@@ -59,6 +62,7 @@ def decide(
     box_format: str = "norm1000",
     max_new_tokens: int | None = None,
     batch_size: int = 8,
+    group_by_image: bool = True,
     progress: bool = False,
 ) -> list[Decision]:
     """Answer every record, in their order.
@@ -73,17 +77,18 @@ def decide(
         max_new_tokens: limit for the answer, and another such limit for what stands before it;
             default: by style.
         batch_size: records a batch.
+        group_by_image: put records about the same images in one batch and run their images once.
         progress: show a bar.
     """
     limit = MAX_NEW_TOKENS[style] if max_new_tokens is None else max_new_tokens
-    settings = _Settings(model, encoder, style, allow_unanswerable, box_format, limit)
+    settings = _Settings(model, encoder, style, allow_unanswerable, box_format, limit, group_by_image)
     decide_batch = {"constrained": _decide_constrained, "free": _decide_free}[decoding]
     decisions: list[Decision | None] = [None] * len(records)
     training = model.training
     model.eval()
     try:
         with tqdm(total=len(records), unit="q", disable=not progress) as bar:
-            for indices in plan_batches(records, style, batch_size):
+            for indices in plan_batches(records, style, batch_size, group_by_image):
                 batch = [records[index] for index in indices]
                 for index, decision in zip(indices, decide_batch(settings, batch), strict=True):
                     decisions[index] = decision
@@ -98,56 +103,60 @@ def decide(
 
 def _decide_constrained(settings: _Settings, records: list[Record]) -> Iterator[Decision]:
     encoded = settings.encoder.encode(records, settings.style)
-    heads = _write_heads(settings, encoded)
+    prompts = prefill(settings.model, settings.encoder, encoded, settings.share)
+    heads = _write_heads(settings, prompts)
     closed = [index for index, record in enumerate(records) if is_closed(record)]
     opened = [index for index, record in enumerate(records) if not is_closed(record)]
     decided: dict[int, tuple] = {}
     for indices, method in ((closed, _score), (opened, _generate_answers)):
         if indices:
-            chosen = ([rows[index] for index in indices] for rows in (records, encoded, heads))
-            decided |= zip(indices, method(settings, *chosen), strict=True)
+            chosen, texts = ([rows[index] for index in indices] for rows in (records, heads))
+            decided |= zip(indices, method(settings, chosen, prompts, indices, texts), strict=True)
     for index, record in enumerate(records):
         yield _decision(settings, record, encoded[index], *decided[index])
 
 
-def _write_heads(settings: _Settings, encoded: list[EncodedPrompt]) -> list[str]:
+def _write_heads(settings: _Settings, prompts: PrefilledPrompts) -> list[str]:
     """The text before each answer: thoughts, or the object up to its answer; closed if the limit cut it."""
+    count = len(prompts.prompts)
     if settings.style == "structured":
         grammar, complete = structured_head_grammar(box_format=settings.box_format), complete_structured_head
     elif settings.style == "think":
         grammar, complete = think_head_grammar(), complete_think_head
     else:
-        return [""] * len(encoded)
-    rows = _generate(settings, encoded, [grammar] * len(encoded))
+        return [""] * count
+    rows = _generate(settings, prompts, [grammar] * count)
     return [complete(_text(settings.encoder, row.ids)) for row in rows]
 
 
 def _generate(
-    settings, prompts: list[EncodedPrompt], grammars: list[str | None], free=False
+    settings: _Settings, prompts: PrefilledPrompts, grammars: list[str | None], free: bool = False
 ) -> list[Generated]:
     return generate(settings.model, settings.encoder, prompts, grammars, settings.max_new_tokens, free)
 
 
 def _score(
-    settings: _Settings, records: list[Record], encoded: list[EncodedPrompt], heads: list[str]
+    settings: _Settings,
+    records: list[Record],
+    prompts: PrefilledPrompts,
+    indices: list[int],
+    heads: list[str],
 ) -> Iterator[tuple]:
     encoder = settings.encoder
-    prompts, completions, texts = [], [], []
-    for record, prompt, head in zip(records, encoded, heads, strict=True):
+    written, shared, own = [], [], []
+    for record, head in zip(records, heads, strict=True):
         candidates = candidates_of(record, settings.allow_unanswerable)
-        written = {candidate: head + _written(settings, candidate) for candidate in candidates}
-        ids = [encoder.answer_ids(text) for text in written.values()]
+        written.append({candidate: head + _written(settings, candidate) for candidate in candidates})
+        ids = [encoder.answer_ids(text) for text in written[-1].values()]
         # A head's tokens belong to the prompt, but for the last few, which may merge with the answer's.
-        shared = _shared_tokens([encoder.answer_ids(head)[:-1], *ids])
-        prompts.append(replace(prompt, input_ids=prompt.input_ids + ids[0][:shared]))
-        completions.append([row[shared:] for row in ids])
-        texts.append(written)
-    scores = score_completions(settings.model, encoder, prompts, completions)
-    for written, sums in zip(texts, scores, strict=True):
+        count = _shared_tokens([encoder.answer_ids(head)[:-1], *ids])
+        shared.append(ids[0][:count])
+        own.append([row[count:] for row in ids])
+    scores = score_completions(settings.model, encoder, prompts.continued(indices, shared), own)
+    for texts, sums in zip(written, scores, strict=True):
         probabilities = torch.tensor(sums, dtype=torch.float64).softmax(0).tolist()
         best = max(range(len(sums)), key=sums.__getitem__)
-        candidate = list(written)[best]
-        yield written[candidate], probabilities[best], dict(zip(written, sums, strict=True))
+        yield texts[list(texts)[best]], probabilities[best], dict(zip(texts, sums, strict=True))
 
 
 def _written(settings: _Settings, candidate: str) -> str:
@@ -167,19 +176,22 @@ def _shared_tokens(rows: list[list[int]]) -> int:
 
 
 def _generate_answers(
-    settings: _Settings, records: list[Record], encoded: list[EncodedPrompt], heads: list[str]
+    settings: _Settings,
+    records: list[Record],
+    prompts: PrefilledPrompts,
+    indices: list[int],
+    heads: list[str],
 ) -> Iterator[tuple]:
     encoder = settings.encoder
-    prompts, grammars = [], []
-    for record, prompt, head in zip(records, encoded, heads, strict=True):
+    grammars = []
+    for record in records:
         rule = answer_rule(record, settings.allow_unanswerable)
         if settings.style == "structured":
             rule = json_answer_grammar(rule)
         elif settings.style == "think" and rule is None:
             rule = untagged_grammar()
-        head_ids = encoder.answer_ids(head)[:-1] if head else []
-        prompts.append(replace(prompt, input_ids=prompt.input_ids + head_ids))
         grammars.append(rule)
+    prompts = prompts.continued(indices, [encoder.answer_ids(head)[:-1] if head else [] for head in heads])
     for head, row in zip(heads, _generate(settings, prompts, grammars), strict=True):
         text = head + _text(encoder, row.ids)
         if settings.style == "structured" and not row.finished:
@@ -193,7 +205,8 @@ def _generate_answers(
 def _decide_free(settings: _Settings, records: list[Record]) -> Iterator[Decision]:
     encoder = settings.encoder
     encoded = encoder.encode(records, settings.style)
-    rows = _generate(settings, encoded, [None] * len(records), free=True)
+    prompts = prefill(settings.model, encoder, encoded, settings.share)
+    rows = _generate(settings, prompts, [None] * len(records), free=True)
     for record, prompt, row in zip(records, encoded, rows, strict=True):
         first = first_answer_token(row.ids, settings.style, lambda ids: _text(encoder, ids))
         confidence = mean_probability(row.log_probs[first:])

@@ -12,10 +12,11 @@ from torch import nn
 from transformers import ProcessorMixin
 
 from vqa.collators import AnswerCollator
+from vqa.decisions import questions_per_image
 from vqa.encoding import IGNORED
 from vqa.errors import UserError
 from vqa.models import PARTS, count_parameters, family_of, load_processor
-from vqa.rows import RowSampler, questions_per_image
+from vqa.rows import RowSampler
 from vqa.sampling import spread
 from vqa.training import summarize
 
@@ -150,7 +151,7 @@ def print_plan(
     numbers.add_row("steps", f"{steps:,} an epoch, {planned:,} in all ({epochs})")
     if rows is not None and rows.shares_rows:
         computed, alone = rows.tokens()
-        questions = questions_per_image(rows.keys)
+        questions = questions_per_image(train["images"])
         numbers.add_row(
             "grouped by image",
             f"{questions:.1f} questions an image; {computed:,} tokens an epoch with padding, "

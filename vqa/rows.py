@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from vqa.collators import row_key
+from vqa.decisions import questions_per_image
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.image_tokens import image_token_counter
@@ -209,12 +210,6 @@ class PlannedBatches(Dataset):
         return [[self.records[index] for index in row] for row in plan]
 
 
-def questions_per_image(keys: Sequence[Hashable | None]) -> float:
-    """Records an image, over the records that have one; 0 without any."""
-    grouped = [key for key in keys if key is not None]
-    return len(grouped) / len(set(grouped)) if grouped else 0.0
-
-
 def plan_rows(
     records: Any,
     style: Callable[[Record], str],
@@ -232,7 +227,7 @@ def plan_rows(
     keys = [row_key(row["images"], style(row)) for row in records.select_columns(["id", "images"])]
     grouped = args.group_by_image
     if grouped is None:
-        grouped = questions_per_image(keys) >= GROUPED_FROM
+        grouped = questions_per_image(records["images"]) >= GROUPED_FROM
     by_length = args.train_sampling_strategy == "group_by_length"
     if not (grouped or by_length or args.tokens_per_batch):
         return None

@@ -1,105 +1,155 @@
-"""log p(answer | prompt) for each of several answers, the prompt computed once.
+"""log p(answer | prompt) for each of several answers of each of several prompts, in one forward.
 
-The prompt but for its last token is run first and its keys and values kept; then every candidate runs
-on a copy of them as a row of its own, that last token in front, so that the logits of a row are those
-of the candidate's tokens and no others.
+Behind a prefix that has been run (vqa/prefixes.py) the questions about it stand in a row, and behind each
+question its candidates: branches of branches, of which each token sees its own path only. A candidate's last
+token is predicted and never read, so it takes no place.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
-from vqa.encoding import EncodedPrompt, PromptEncoder, pad
-from vqa.models import family_of, inner_model
+from vqa.branches import PADDING, visible
+from vqa.encoding import PromptEncoder, pad
+from vqa.head import log_probs_at
+from vqa.models import family_of
+from vqa.prefixes import PrefilledPrompts, masked_attention
 
-MAX_LOGITS = 2**26  # numbers in one block of logits: 256 MiB in float32
+# Tokens behind a prefix in one row: in a longer one attention over the others' masked tokens costs more than
+# another copy of the prefix's keys and values.
+ROW_TOKENS = 256
 MAX_CACHE_BYTES = 2**30
+
+
+@dataclass
+class _Row:
+    """Questions about one prefix with their candidates, as tokens, and the log probabilities wanted of them.
+
+    Attributes:
+        prefix: row in the cache.
+        ids, questions, candidates, depths: of each token its id, its question and candidate (from 1; 0: the
+            question's own token), and how many tokens of its path stand behind the prefix before it.
+        wanted: (column, token id, prompt, completion): log p of the token after the column counts for it.
+    """
+
+    prefix: int
+    ids: list[int] = field(default_factory=list)
+    questions: list[int] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    wanted: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def add(self, prompt: int, rest: list[int], completions: list[list[int]]) -> None:
+        """Put a question and its candidates at the end."""
+        question = 1 + max(self.questions, default=0)
+        shared = _common_prefix(completions)
+        head = rest + completions[0][:shared]
+        start = len(self.ids)
+        self._append(head, question, 0, 0)
+        last = len(self.ids) - 1
+        for number, completion in enumerate(completions):
+            for step in range(shared):
+                column = start + len(rest) - 1 + step
+                self.wanted.append((column, completion[step], prompt, number))
+            own, first = completion[shared:], len(self.ids)
+            self._append(own[:-1], question, 1 + max(self.candidates, default=0), len(head))
+            for step, token in enumerate(own):
+                column = last if step == 0 else first + step - 1
+                self.wanted.append((column, token, prompt, number))
+
+    def _append(self, ids: list[int], question: int, candidate: int, depth: int) -> None:
+        self.ids += ids
+        self.questions += [question] * len(ids)
+        self.candidates += [candidate] * len(ids)
+        self.depths += range(depth, depth + len(ids))
 
 
 @torch.no_grad()
 def score_completions(
-    model: nn.Module, encoder: PromptEncoder, prompts: list[EncodedPrompt], completions: list[list[list[int]]]
+    model: nn.Module, encoder: PromptEncoder, prompts: PrefilledPrompts, completions: list[list[list[int]]]
 ) -> list[list[float]]:
     """log p of every completion of every prompt: sums over its tokens, in nats.
 
     Args:
-        prompts: one a record, run as one batch.
         completions: for each prompt, the token ids of its completions, none of them empty.
     """
-    shared = [_common_prefix(rows) for rows in completions]
-    heads = [[*p.input_ids, *rows[0][:n]] for p, rows, n in zip(prompts, completions, shared, strict=True)]
-    # What all completions of a prompt begin with joins the prompt, and its log p is added back below.
-    prefixes = [replace(p, input_ids=head[:-1]) for p, head in zip(prompts, heads, strict=True)]
-    batch = to_device(encoder.batch(prefixes), model.device)
-    kept = _shared_positions(prompts, shared)
-    outputs = model(**batch, use_cache=True, logits_to_keep=kept.to(model.device))
-    cache = outputs.past_key_values
-    if not _can_be_expanded(cache):
-        return score_by_full_forward(model, encoder, prompts, completions)
-    shared_sums = _shared_log_probs(outputs.logits, kept, prompts, completions, shared)
-    del outputs
-    next_positions = _next_positions(model, batch)
-
-    rows, suffixes = [], []
-    for index, (head, texts, count) in enumerate(zip(heads, completions, shared, strict=True)):
-        rows += [index] * len(texts)
-        suffixes += [[head[-1], *text[count:]] for text in texts]
-    sums = _score_suffixes(model, encoder, cache, batch["attention_mask"], next_positions, rows, suffixes)
-    scores: list[list[float]] = [[] for _ in prompts]
-    for index, value in zip(rows, sums, strict=True):
-        scores[index].append(value + shared_sums[index])
+    scores = [[0.0] * len(texts) for texts in completions]
+    if prompts.cache is None:
+        return _score_by_full_forward(model, encoder, prompts, completions)
+    rows = _rows(prompts, completions)
+    size = max(1, MAX_CACHE_BYTES // prompts.row_bytes())
+    with masked_attention(model):
+        for first in range(0, len(rows), size):
+            _score_rows(model, encoder, prompts, rows[first : first + size], scores)
     return scores
 
 
-@torch.no_grad()
-def score_by_full_forward(
-    model: nn.Module, encoder: PromptEncoder, prompts: list[EncodedPrompt], completions: list[list[list[int]]]
+def _rows(prompts: PrefilledPrompts, completions: list[list[list[int]]]) -> list[_Row]:
+    rows: list[_Row] = []
+    newest: dict[int, _Row] = {}
+    for index, (prefix, rest, texts) in enumerate(
+        zip(prompts.row_of, prompts.rests, completions, strict=True)
+    ):
+        length = len(rest) + sum(map(len, texts))
+        if prefix not in newest or len(newest[prefix].ids) + length > ROW_TOKENS:
+            newest[prefix] = _Row(prefix)
+            rows.append(newest[prefix])
+        newest[prefix].add(index, rest, texts)
+    return rows
+
+
+def _score_rows(model, encoder, prompts: PrefilledPrompts, rows: list[_Row], scores) -> None:
+    def tensor(values: list[list[int]], value: int) -> torch.Tensor:
+        return pad(values, value, "right").to(model.device)
+
+    prefixes = torch.tensor([row.prefix for row in rows], device=model.device)
+    ids = tensor([row.ids for row in rows], encoder.pad_token_id)
+    questions = tensor([row.questions for row in rows], PADDING)
+    candidates = tensor([row.candidates for row in rows], 0)
+    order = torch.arange(ids.shape[1], device=model.device)
+    own = visible(questions, questions) & visible(candidates, candidates) & (order[:, None] >= order)
+    before = prompts.mask[prefixes].bool()[:, None, :].expand(-1, ids.shape[1], -1)
+    positions = prompts.next_positions[prefixes, None] + tensor([row.depths for row in rows], 0)
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.cat([before, own], dim=-1)[:, None],
+        "position_ids": positions.expand(3, -1, -1) if family_of(model.config).mrope else positions,
+        "past_key_values": prompts.select(prefixes),
+        "use_cache": True,
+    }
+    # Several tokens may be wanted after one position: its logits are computed once.
+    by_place: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    for number, row in enumerate(rows):
+        for column, token, prompt, completion in row.wanted:
+            by_place.setdefault((number, column), []).append((token, prompt, completion))
+    places = sorted(by_place)
+    chosen = torch.zeros_like(ids, dtype=torch.bool)
+    chosen[tuple(torch.tensor(places, device=model.device).T)] = True
+    targets = tensor([[token for token, _, _ in by_place[place]] for place in places], 0)
+    found = log_probs_at(model, inputs, chosen, targets).tolist()
+    for place, log_probs in zip(places, found, strict=True):
+        for (_, prompt, completion), log_prob in zip(by_place[place], log_probs, strict=False):
+            scores[prompt][completion] += log_prob
+
+
+def _score_by_full_forward(
+    model: nn.Module, encoder: PromptEncoder, prompts: PrefilledPrompts, completions: list[list[list[int]]]
 ) -> list[list[float]]:
-    """`score_completions` with prompt and completion run anew for each: for caches that cannot be copied."""
+    """Prompt and completion run anew for each: for caches that cannot be copied."""
     scores = []
-    for prompt, texts in zip(prompts, completions, strict=True):
+    for prompt, texts in zip(prompts.prompts, completions, strict=True):
         scores.append([])
         for text in texts:
             batch = to_device(encoder.batch([prompt], [text]), model.device)
             labels = batch.pop("labels")
-            logits = model(**batch, use_cache=False, logits_to_keep=len(text) + 1).logits[:, :-1]
-            scores[-1].append(_token_log_probs(logits, labels[:, -len(text) :]).sum().item())
+            chosen = torch.zeros_like(labels, dtype=torch.bool)
+            chosen[:, -len(text) - 1 : -1] = True
+            log_probs = log_probs_at(
+                model, {**batch, "use_cache": False}, chosen, labels[0, -len(text) :, None]
+            )
+            scores[-1].append(log_probs.sum().item())
     return scores
-
-
-def _score_suffixes(model, encoder, cache, prefix_mask, next_positions, rows, suffixes) -> list[float]:
-    """Sum of log p over each suffix but its first token, which is the context's last."""
-    vocabulary = model.config.get_text_config().vocab_size
-    row_bytes = sum(2 * layer.keys[0].numel() * layer.keys.element_size() for layer in cache.layers)
-    longest = max(len(suffix) for suffix in suffixes)
-    size = max(1, min(MAX_LOGITS // (vocabulary * longest), MAX_CACHE_BYTES // row_bytes))
-    mrope = family_of(model.config).mrope
-    sums = []
-    for first in range(0, len(rows), size):
-        chosen = torch.tensor(rows[first : first + size], device=model.device)
-        chunk = suffixes[first : first + size]
-        ids = pad(chunk, encoder.pad_token_id, "right").to(model.device)
-        mask = pad([[1] * len(suffix) for suffix in chunk], 0, "right").to(model.device)
-        positions = next_positions[chosen, None] + torch.arange(ids.shape[1], device=model.device)
-        logits = model(
-            input_ids=ids,
-            attention_mask=torch.cat([prefix_mask[chosen], mask], dim=1),
-            position_ids=positions.expand(3, -1, -1) if mrope else positions,
-            past_key_values=_select(cache, chosen),
-            use_cache=True,
-        ).logits[:, :-1]
-        log_probs = _token_log_probs(logits, ids[:, 1:])
-        sums += (log_probs * mask[:, 1:]).sum(-1).tolist()
-    return sums
-
-
-def _token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """log p of `ids` (rows, length) under `logits` (rows, length, vocabulary), in float32."""
-    logits = logits.float()
-    return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
 
 def _common_prefix(rows: list[list[int]]) -> int:
@@ -110,53 +160,6 @@ def _common_prefix(rows: list[list[int]]) -> int:
             break
         count += 1
     return count
-
-
-def _shared_positions(prompts: list[EncodedPrompt], shared: list[int]) -> torch.Tensor:
-    """Positions in the padded prefixes whose logits predict shared tokens; at least one."""
-    wanted = set()
-    for prompt, count in zip(prompts, shared, strict=True):
-        start = len(prompt.input_ids) - 1
-        wanted |= set(range(start, start + count))
-    return torch.tensor(sorted(wanted) or [0])
-
-
-def _shared_log_probs(logits, kept, prompts, completions, shared) -> list[float]:
-    """Sum of log p over each prompt's shared tokens."""
-    column = {position: index for index, position in enumerate(kept.tolist())}
-    sums = []
-    for row, (prompt, texts, count) in enumerate(zip(prompts, completions, shared, strict=True)):
-        start = len(prompt.input_ids) - 1
-        columns = [column[start + step] for step in range(count)]
-        ids = torch.tensor(texts[0][:count], device=logits.device)
-        sums.append(_token_log_probs(logits[row, columns], ids).sum().item() if count else 0.0)
-    return sums
-
-
-def _next_positions(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(rows,): the position after each prefix. In M-RoPE an image takes fewer positions than tokens."""
-    lengths = batch["attention_mask"].sum(-1)
-    if not family_of(model.config).mrope or "image_grid_thw" not in batch:
-        return lengths
-    _, deltas = inner_model(model).get_rope_index(
-        input_ids=batch["input_ids"],
-        mm_token_type_ids=batch["mm_token_type_ids"],
-        image_grid_thw=batch["image_grid_thw"],
-        attention_mask=batch["attention_mask"],
-    )
-    return lengths + deltas[:, 0]
-
-
-def _can_be_expanded(cache: object) -> bool:
-    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _select(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
-    """A new cache that holds the given rows, which may repeat."""
-    selected = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        selected.update(layer.keys[rows], layer.values[rows], index)
-    return selected
 
 
 def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -3,16 +3,13 @@
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from vqa.branches import MASKED_ATTENTION, attention_kernel, refusal
 from vqa.collators import AnswerCollator
@@ -76,68 +73,6 @@ def split_by_part(
     optimizer.param_groups = groups
 
 
-@dataclass
-class AnswerLoss:
-    """Of the supervised tokens: summed cross-entropy, how many were the likeliest, how many there are."""
-
-    total: torch.Tensor
-    right: torch.Tensor
-    count: torch.Tensor
-
-
-def answer_loss(
-    model: nn.Module, head: nn.Module, inputs: dict[str, torch.Tensor], max_logits: int
-) -> AnswerLoss:
-    """Cross-entropy of the supervised tokens, the language head run at their positions only.
-
-    An answer is a few tokens behind hundreds of prompt and image tokens, and in a row of several questions
-    the answers stand anywhere. Inside the forward pass (so that wrappers which gather weights do so as ever)
-    the head takes the hidden states before supervised tokens and returns losses, in blocks of logits that
-    are computed again in the backward pass where one block does not hold them all.
-
-    Args:
-        model: the model as wrapped for training.
-        head: its output embeddings.
-        inputs: a batch with `labels` (rows, length).
-        max_logits: numbers in one block of logits.
-    """
-    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
-    supervised = targets != IGNORED
-    targets = targets[supervised]
-    logits_of = head.forward
-
-    def block_losses(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        logits = logits_of(hidden).float()
-        losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
-        return torch.stack([losses, (logits.argmax(-1) == wanted).float()], dim=-1)
-
-    def losses_of(hidden: torch.Tensor) -> torch.Tensor:
-        hidden = hidden[supervised]
-        size = max(1, max_logits // head.out_features)
-        if len(targets) <= size:
-            return block_losses(hidden, targets)[None]
-        blocks = zip(hidden.split(size), targets.split(size), strict=True)
-        return torch.cat([checkpoint(block_losses, *block, use_reentrant=False) for block in blocks])[None]
-
-    prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    with _forward_replaced(head, losses_of):
-        rows = model(**prompt, use_cache=False).logits[0]
-    return AnswerLoss(rows[:, 0].sum(), rows[:, 1].detach().sum(), supervised.sum())
-
-
-@contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable) -> Iterator[None]:
-    before = module.__dict__.get("forward")  # accelerate's hooks put one there
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward  # uncovers the class's own
-        else:
-            module.forward = before
-
-
 def check_grouping(grouped: float, single: float, exact: bool) -> None:
     """Refuse to train where questions that share a row see each other.
 
@@ -152,8 +87,8 @@ def check_grouping(grouped: float, single: float, exact: bool) -> None:
     difference = abs(grouped - single) / max(abs(single), 1e-12)
     if not difference <= tolerance:
         raise UserError(
-            f"--group_by_image: loss {grouped:.6g} in shared rows, {single:.6g} one by one: {difference:.1e} apart, "
-            f"more than {tolerance:g}; the model's attention does not follow the mask. Use --group_by_image false"
+            f"--group_by_image: loss {grouped:.6g} in shared rows, {single:.6g} one by one, {difference:.1e} "
+            f"apart (limit {tolerance:g}): attention does not follow the mask; use --group_by_image false"
         )
 
 

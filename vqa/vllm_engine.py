@@ -47,6 +47,7 @@ class VllmEngine:
             dtype=dtype,
             limit_mm_per_prompt={"image": images},
             mm_processor_kwargs=encoder.pixel_limits or None,
+            enable_prefix_caching=True,  # batches hold an image's questions together
             logprobs_mode="raw_logprobs",  # before the grammar's mask
         )
 

@@ -1,0 +1,107 @@
+"""The language head at the positions that matter, and nowhere else.
+
+A few answer tokens stand behind hundreds of prompt and image tokens, and in a row of several questions they
+stand anywhere, while a vocabulary has 150,000 entries. So the head is given other work inside the model's
+own forward pass, where wrappers that gather sharded weights do so as ever: hidden states come in, and what is
+wanted of their logits goes out, in blocks that are computed again in the backward pass where one block does
+not hold them all.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from vqa.encoding import IGNORED
+
+MAX_LOGITS = 2**26  # numbers in one block of logits: 256 MiB in float32
+
+
+@dataclass
+class AnswerLoss:
+    """Of the supervised tokens: summed cross-entropy, how many were the likeliest, how many there are."""
+
+    total: torch.Tensor
+    right: torch.Tensor
+    count: torch.Tensor
+
+
+def answer_loss(
+    model: nn.Module, head: nn.Module, inputs: dict[str, torch.Tensor], max_logits: int = MAX_LOGITS
+) -> AnswerLoss:
+    """Cross-entropy of the supervised tokens.
+
+    Args:
+        model: the model as wrapped for training.
+        head: its output embeddings.
+        inputs: a batch with `labels` (rows, length), each at its token's own position.
+        max_logits: numbers in one block of logits.
+    """
+    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    supervised = targets != IGNORED
+
+    def losses(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+        return torch.stack([loss, (logits.argmax(-1) == wanted).float()], dim=-1)
+
+    prompt = {name: value for name, value in inputs.items() if name != "labels"}
+    with _head_computes(head, losses, supervised, targets[supervised], max_logits):
+        rows = model(**prompt, use_cache=False).logits[0]
+    return AnswerLoss(rows[:, 0].sum(), rows[:, 1].detach().sum(), supervised.sum())
+
+
+def log_probs_at(
+    model: nn.Module, inputs: dict[str, torch.Tensor], chosen: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """log p of tokens after the chosen positions, in nats, float32.
+
+    Args:
+        inputs: a batch; the forward pass may write to a cache in it.
+        chosen: (rows, length), bool: positions whose logits are wanted, n in all.
+        targets: (n, k) token ids, in the positions' row-major order: k tokens for each.
+
+    Returns:
+        (n, k).
+    """
+
+    def log_probs(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return logits.gather(-1, wanted) - logits.logsumexp(-1, keepdim=True)
+
+    with _head_computes(model.get_output_embeddings(), log_probs, chosen, targets, MAX_LOGITS):
+        return model(**inputs).logits[0]
+
+
+@contextmanager
+def _head_computes(
+    head: nn.Module,
+    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    chosen: torch.Tensor,
+    targets: torch.Tensor,
+    max_logits: int,
+) -> Iterator[None]:
+    """For the time, the head gives `compute(logits, targets)` of the chosen positions for logits."""
+    logits_of = head.forward
+    size = max(1, max_logits // head.out_features)
+
+    def block(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return compute(logits_of(hidden).float(), wanted)
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        hidden = hidden[chosen]
+        if len(targets) <= size:
+            return block(hidden, targets)[None]
+        blocks = zip(hidden.split(size), targets.split(size), strict=True)
+        return torch.cat([checkpoint(block, *parts, use_reentrant=False) for parts in blocks])[None]
+
+    before = head.__dict__.get("forward")  # accelerate's hooks put one there
+    head.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del head.forward  # uncovers the class's own
+        else:
+            head.forward = before
