@@ -22,7 +22,13 @@ from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
-from vqa.arguments import DataArguments, ModelArguments, build_model, load_records
+from vqa.arguments import (
+    DataArguments,
+    ModelArguments,
+    RecordTrainingArguments,
+    build_model,
+    load_records,
+)
 from vqa.branches import attend_to_branches
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
@@ -33,13 +39,11 @@ from vqa.feature_cache import image_paths, use_cached_features
 from vqa.head import answer_loss
 from vqa.models import save_merged
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
-from vqa.rows import PlannedBatches, plan_rows, sample_rows
-from vqa.sampling import EpochSampler, order_seed, spread
+from vqa.row_training import TrainsOnRows
+from vqa.rows import plan_rows
+from vqa.sampling import spread
 from vqa.training import (
     StyleMix,
-    allow_fsdp_on_cpu,
-    check_box_format,
-    check_grouping,
     check_kernel,
     check_supervision,
     split_by_part,
@@ -49,14 +53,10 @@ from vqa.validation import answer_accuracy
 
 
 @dataclass
-class VQASFTConfig(SFTConfig):
+class VQASFTConfig(RecordTrainingArguments, SFTConfig):
     """TRL's `SFTConfig` with this project's defaults and options."""
 
     output_dir: str | None = option("outputs/sft", "where checkpoints and the run file go")
-    answer_style: str = option(
-        "short", "short, structured, think, transcribe, or shares: short=0.7,structured=0.3"
-    )
-    box_format: str = option("norm1000", "coordinates in the text: norm1000, or pixels of the resized image")
     vision_learning_rate: float | None = option(
         None, "learning rate of the vision tower; default: learning_rate"
     )
@@ -66,17 +66,9 @@ class VQASFTConfig(SFTConfig):
     early_stopping_patience: int | None = option(
         None, "evaluations without a better accuracy before training stops"
     )
-    group_by_image: bool | None = option(
-        None, "questions of an image share a row; default: where there are two or more on average"
-    )
-    questions_per_image: int | None = option(None, "most questions in a row; default: all that fit")
-    tokens_per_batch: int | None = option(
-        None, "tokens a device and step, padding and all, in place of per_device_train_batch_size"
-    )
     merge_adapter: bool = option(
         False, "at the end, also save base and adapter as one model in OUTPUT/merged"
     )
-    dry_run: bool = option(False, "check data and config, print the plan; no weights, no network")
     sanity_overfit: int | None = field(
         default=None,
         metadata={
@@ -86,26 +78,10 @@ class VQASFTConfig(SFTConfig):
         },
     )
     sanity_learning_rate: float = option(1e-3, "learning rate of the overfit check")
-    max_logits: int = option(2**27, "most logits built at once")
-    bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
     max_length: int | None = option(None, "longest row in tokens; a longer one is an error, never cut")
-    remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
-    gradient_checkpointing: bool = option(False, "recompute activations in the backward pass")
-    report_to: list[str] = option(["none"], "trackio, wandb, tensorboard or none")
-    logging_steps: float = option(10, "log every so many steps")
-
-    def __post_init__(self) -> None:
-        if self.bf16 is None:
-            self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
-        self.use_cpu = self.use_cpu or not torch.cuda.is_available()
-        super().__post_init__()
-        allow_fsdp_on_cpu()
-        for name in ("questions_per_image", "tokens_per_batch"):
-            if vars(self)[name] is not None and vars(self)[name] < 1:
-                raise UserError(f"--{name} {vars(self)[name]}: 1 or more")
 
 
-class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
+class VQASFTTrainer(TrainsOnRows, TraceableCheckpoints, SFTTrainer):
     """`SFTTrainer` fed with records: answer-only loss, weighted epochs, rates by part, accuracy from answers.
 
     Args:
@@ -131,19 +107,8 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         self.sampling_weights = sampling_weights
         self.rows = rows
         self.validation_records = list(validation_records)
-        self.grouping_checked = not collator.group_by_image
+        self.grouping_checked = rows is None or not rows.shares_rows
         super().__init__(data_collator=collator, **kwargs)
-
-    def get_train_dataloader(self):
-        if self.rows is None:
-            return super().get_train_dataloader()
-        # One planned batch is one item, so the loader shards and resumes whole batches.
-        return self._get_dataloader(
-            PlannedBatches(self.train_dataset), "Training", 1, lambda _: self.rows, is_training=True
-        )
-
-    def _get_train_sampler(self, train_dataset=None):
-        return EpochSampler(len(self.train_dataset), self.sampling_weights, order_seed(self.args))
 
     def create_optimizer(self, model=None):
         super().create_optimizer(model)
@@ -162,9 +127,7 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         An answer is a few tokens behind hundreds of prompt and image tokens; TRL's fused head runs over all
         of them, and counts tokens by an attention mask that has two dimensions.
         """
-        if not self.grouping_checked:
-            self.grouping_checked = True
-            self.check_grouping(model)
+        self.check_grouping(model)
         mask = inputs["branches"] >= 0 if "branches" in inputs else inputs["attention_mask"]
         inputs = attend_to_branches(self.model, inputs)
         if return_outputs:
@@ -180,24 +143,6 @@ class VQASFTTrainer(TraceableCheckpoints, SFTTrainer):
         # The count is that of every process, and DDP averages their gradients.
         world = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         return loss.total / num_items_in_batch * world
-
-    @torch.no_grad()
-    def check_grouping(self, model):
-        """The loss of some real questions in shared rows must be their loss one by one."""
-        rows = [[self.train_dataset[index] for index in row] for row in sample_rows(self.rows.plan(0))]
-        if not rows:
-            return
-        training = model.training
-        model.eval()
-        losses = []
-        for batch in ([rows], [[[record] for row in rows for record in row]]):
-            inputs = attend_to_branches(self.model, self._prepare_inputs(self.collator(batch)))
-            loss = answer_loss(model, self.model.get_output_embeddings(), inputs, self.args.max_logits)
-            losses.append((loss.total / loss.count).item())
-        model.train(training)
-        check_grouping(
-            *losses, exact=self.model.dtype == torch.float32 and not self.args.bf16 | self.args.fp16
-        )
 
     def answer_accuracy(self, records: list[dict]) -> float:
         """Share of records answered right, decided as `predict.py` decides."""
@@ -218,7 +163,6 @@ def main() -> int | None:
     if not data.train_files or not names.model_name_or_path:
         raise UserError("--train_files and --model_name_or_path are needed (or a --config that names them)")
     style = StyleMix(args.answer_style)
-    check_box_format(args.box_format)
     set_seed(args.seed)
     with args.distributed_state.main_process_first():
         train, validation, weights = load_records(data)  # every fault in the data is reported here
@@ -269,6 +213,7 @@ def main() -> int | None:
         blanked = blank_images(list(train), args.output_dir)
         configure_overfit(args, len(train))
         rows = plan_rows(train, style, encoder, args, weights)
+        collator.group_by_image = rows is not None and rows.shares_rows
         callbacks = [StopWhenLearnt()]
     elif args.early_stopping_patience:
         callbacks = [EarlyStoppingCallback(args.early_stopping_patience)]
@@ -306,6 +251,9 @@ def main() -> int | None:
         if args.merge_adapter and lora is not None:
             save_merged(trainer.model, processor, f"{args.output_dir}/merged")
             runs.write_run_file(f"{args.output_dir}/merged", run_file)
+    # A process that leaves while another still talks to it dies of it (gloo, ZeRO-3).
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
     return None
 
 

@@ -88,8 +88,9 @@ def test_every_key_of_a_config_has_a_comment_in_its_group(config):
     assert {"model_name_or_path", "train_files", "output_dir", "seed"} <= keys
 
 
-def test_killed_and_resumed_run_ends_with_the_same_bits(tiny, records, tmp_path):
-    steps = ["--max_steps", "14", "--save_steps", "4", "--freeze", "vision"]
+@pytest.mark.parametrize("grouped", ["true", "false"])
+def test_killed_and_resumed_run_ends_with_the_same_bits(grouped, tiny, records, tmp_path):
+    steps = ["--max_steps", "14", "--save_steps", "4", "--freeze", "vision", "--group_by_image", grouped]
     assert train(tiny / "llava", records, tmp_path / "whole", *steps).returncode == 0
     command = [
         sys.executable,
@@ -149,11 +150,56 @@ def test_cached_features_give_the_same_losses(tiny, records, tmp_path):
     assert losses(tmp_path / "plain") == pytest.approx(losses(tmp_path / "cached"), rel=1e-5)
 
 
-def test_few_logits_and_fused_head_give_the_same_losses(tiny, records, tmp_path):
+def test_questions_of_an_image_share_rows_by_default(tiny, tmp_path):
+    records = write_color_records(tmp_path / "colors")
+    rows = [json.loads(line) for line in records.read_text().splitlines()]
+    more = [row | {"id": f"{row['id']} again", "question": "what color has it?"} for row in rows]
+    records.write_text("".join(json.dumps(row) + "\n" for row in rows + more))
+    plan = ["--max_steps", "2", "--dry_run"]
+    grouped = train(tiny / "qwen2_vl", records, tmp_path, *plan)
+    assert "grouped by image" in grouped.stdout and "questions an image" in grouped.stdout, grouped.stderr
+    single = train(tiny / "qwen2_vl", records, tmp_path, *plan, "--group_by_image", "false")
+    assert single.returncode == 0 and "grouped by image" not in single.stdout
+    budget = ["--tokens_per_batch", "300", "--questions_per_image", "2", "--max_steps", "3"]
+    result = train(tiny / "qwen2_vl", records, tmp_path, *budget)
+    assert result.returncode == 0, result.stderr
+    assert len(losses(tmp_path)) == 3
+
+
+def test_eager_attention_is_refused_by_name(tiny, records, tmp_path):
+    eager = ["--attn_implementation", "eager"]
+    result = train(tiny / "llava", records, tmp_path, *eager, "--group_by_image", "true")
+    assert result.returncode == 2 and "--attn_implementation eager" in result.stderr
+    assert "Traceback" not in result.stderr
+    allowed = train(
+        tiny / "llava", records, tmp_path, *eager, "--group_by_image", "false", "--max_steps", "1"
+    )
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_attention_that_ignores_the_mask_is_found_out(tiny, records, tmp_path):
+    """A kernel registered as `sdpa` that looks at all earlier tokens, whatever the mask says."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import torch\n"
+        "plain = torch.nn.functional.scaled_dot_product_attention\n"
+        "def leaky(query, key, value, attn_mask=None, **kwargs):\n"
+        "    if attn_mask is not None and attn_mask.ndim == 4 and query.shape[-2] > 1:\n"
+        "        n = query.shape[-2]\n"
+        "        attn_mask = torch.ones(n, key.shape[-2], dtype=torch.bool).tril()\n"
+        "    return plain(query, key, value, attn_mask=attn_mask, **kwargs)\n"
+        "torch.nn.functional.scaled_dot_product_attention = leaky\n"
+    )
+    options = ["--max_steps", "1", "--group_by_image", "true"]
+    result = train(tiny / "llava", records, tmp_path / "out", *options, env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 2, result.stderr
+    assert "attention does not follow the mask" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_blocks_of_logits_do_not_change_the_losses(tiny, records, tmp_path):
     steps = ["--max_steps", "4", "--gradient_accumulation_steps", "2"]
     assert train(tiny / "qwen2_vl", records, tmp_path / "few", *steps).returncode == 0
-    assert train(tiny / "qwen2_vl", records, tmp_path / "fused", *steps, "--max_logits", "0").returncode == 0
-    assert losses(tmp_path / "few") == pytest.approx(losses(tmp_path / "fused"), rel=1e-4)
+    assert train(tiny / "qwen2_vl", records, tmp_path / "blocks", *steps, "--max_logits", "0").returncode == 0
+    assert losses(tmp_path / "few") == pytest.approx(losses(tmp_path / "blocks"), rel=1e-4)
 
 
 def test_lora_trains_the_llm_only_and_merges_exactly(tiny, records, tmp_path):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
@@ -14,6 +15,7 @@ from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets
 from vqa.records import load_dataset
 from vqa.sampling import parse_weights, record_weights, spread
+from vqa.training import allow_fsdp_on_cpu, check_box_format
 
 
 @dataclass
@@ -50,6 +52,41 @@ class ModelArguments:
     min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
     max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
     cache_vision_features: str | None = option(None, "folder to keep a frozen tower's features in")
+
+
+@dataclass
+class RecordTrainingArguments:
+    """What every trainer of records takes; before a TRL config among the bases, it sets its defaults."""
+
+    answer_style: str = option(
+        "short", "short, structured, think, transcribe, or shares: short=0.7,structured=0.3"
+    )
+    box_format: str = option("norm1000", "coordinates in the text: norm1000, or pixels of the resized image")
+    group_by_image: bool | None = option(
+        None, "questions of an image share a row; default: where there are two or more on average"
+    )
+    questions_per_image: int | None = option(None, "most questions in a row; default: all that fit")
+    tokens_per_batch: int | None = option(
+        None, "tokens a device and step, padding and all, in place of per_device_train_batch_size"
+    )
+    max_logits: int = option(2**27, "most logits built at once")
+    dry_run: bool = option(False, "check data and config, print the plan; no weights, no network")
+    bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
+    remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
+    gradient_checkpointing: bool = option(False, "recompute activations in the backward pass")
+    report_to: list[str] = option(["none"], "trackio, wandb, tensorboard or none")
+    logging_steps: float = option(10, "log every so many steps")
+
+    def __post_init__(self) -> None:
+        check_box_format(self.box_format)
+        for name in ("questions_per_image", "tokens_per_batch"):
+            if vars(self)[name] is not None and vars(self)[name] < 1:
+                raise UserError(f"--{name} {vars(self)[name]}: 1 or more")
+        if self.bf16 is None:
+            self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
+        self.use_cpu = self.use_cpu or not torch.cuda.is_available()
+        super().__post_init__()
+        allow_fsdp_on_cpu()
 
 
 def load_records(data: DataArguments) -> tuple[Dataset, Dataset | None, list[float] | None]:

@@ -73,25 +73,6 @@ def split_by_part(
     optimizer.param_groups = groups
 
 
-def check_grouping(grouped: float, single: float, exact: bool) -> None:
-    """Refuse to train where questions that share a row see each other.
-
-    Args:
-        grouped, single: mean loss of the same questions in shared rows and one by one.
-        exact: whether the arithmetic is float32 throughout.
-
-    Raises:
-        UserError: they differ by more than 1e-5 (exact) or 1e-3 of the loss.
-    """
-    tolerance = 1e-5 if exact else 1e-3
-    difference = abs(grouped - single) / max(abs(single), 1e-12)
-    if not difference <= tolerance:
-        raise UserError(
-            f"--group_by_image: loss {grouped:.6g} in shared rows, {single:.6g} one by one, {difference:.1e} "
-            f"apart (limit {tolerance:g}): attention does not follow the mask; use --group_by_image false"
-        )
-
-
 def check_kernel(model: nn.Module) -> None:
     """Refuse an attention implementation under which questions of a row would see each other."""
     if attention_kernel(model) not in MASKED_ATTENTION:
