@@ -88,9 +88,15 @@ def cell(image):
     return image
 
 
-def disc():
+def disc(fill="red"):
     image = paper((64, 64))
-    ImageDraw.Draw(image).ellipse([8, 8, 56, 56], fill="red")
+    ImageDraw.Draw(image).ellipse([8, 8, 56, 56], fill=fill)
+    return image
+
+
+def box(image, left=100, fill=(128, 128, 128), side=80):
+    image = image.copy()
+    ImageDraw.Draw(image).rectangle([left, 60, left + side, 60 + side], fill=fill)
     return image
 
 
@@ -102,6 +108,9 @@ BLANK = {
     "uneven light": uneven(paper()),
     "hard shadow": shadow(paper()),
     "soft shadow": shadow(paper(), blur=15),
+    "shadow within the page": Image.blend(paper(), box(paper(), 200, (0, 0, 0), 220), 0.4).filter(
+        ImageFilter.GaussianBlur(40)
+    ),
     "grain": grain(paper(), 20),
     "grain on dark": grain(paper(color=(25, 28, 25)), 10),
     "salt and pepper": salt_and_pepper(paper((1240, 1754)), 0.01),
@@ -137,6 +146,9 @@ INKED = {
     "1 in a cell": written(cell(paper(CROP)), "1", (90, 8), 36),
     "large bold": written(paper((400, 200), (10, 10, 10)), "BOLD", (10, 30), 120, (255, 255, 255)),
     "large disc": disc(),
+    "large grey disc": disc(fill=(120, 120, 118)),
+    "grey square": box(paper((300, 200))),
+    "grey square at the edge, in grain": grain(box(paper((300, 200)), 0), 8),
 }
 
 

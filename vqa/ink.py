@@ -6,7 +6,8 @@ looked for on a copy of at most 512 pixels a side:
 - strokes: a colour channel lies above its morphological opening, or below its closing, by a square wider
   than a pen stroke (top-hat transforms: Serra, Image Analysis and Mathematical Morphology, 1982, ch. XII).
   Shadows, folds and the edge between paper and scanner bed are wider than the square, and leave no trace;
-- areas: what is no shadow of the paper, because its hue differs or it is darker by more than a shadow is.
+- areas: what is no shadow of the paper, because its hue differs, it is darker by more than a shadow is, or it
+  ends sharply on all sides.
 
 Not counted: grain (measured in the image itself), lone specks, straight lines that cross the whole image
 (ruled paper, borders of a table cell), black or white areas along a whole side (a scanner's bed) and the
@@ -36,6 +37,8 @@ MARGIN = 0.02
 SMALLEST_DOT = 5
 _STROKE_SIDES = (9, 31)
 _SMALLEST_AREA = (7, 7)
+# A sharp edge is followed by paper within half of so many pixels.
+_EDGE = 11
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -85,13 +88,13 @@ def _strokes(pixels: np.ndarray) -> np.ndarray:
     side = min(max(min(height, width) // 3, _STROKE_SIDES[0]), _STROKE_SIDES[1])
     inside = (slice(side, -side), slice(side, -side))
     ink = np.zeros((height, width), bool)
-    for channel in np.moveaxis(pixels, 2, 0).astype(np.int16):
-        channel = _without_specks(channel)
+    for channel in np.ascontiguousarray(np.moveaxis(pixels, 2, 0)):
+        channel = _without_specks(channel).astype(np.int16)
         padded = np.pad(channel, side, mode="edge")  # else the closing would see beyond the edge
         dark = _stands_out((ndimage.grey_closing(padded, size=side) - padded)[inside])
         light = _stands_out((padded - ndimage.grey_opening(padded, size=side))[inside])
         # Gaps between dark strokes stand out as light, but are no lighter than paper; and the reverse.
-        level = np.median(channel)
+        level = _median(np.arange(256), np.bincount(channel.ravel(), minlength=256))
         if level >= 128:
             light &= channel > level + CONTRAST
         else:
@@ -104,9 +107,18 @@ def _strokes(pixels: np.ndarray) -> np.ndarray:
 
 def _stands_out(height: np.ndarray) -> np.ndarray:
     """Where a top-hat exceeds both the contrast of ink and the grain of this image."""
-    typical = float(np.median(height))
-    deviation = 1.4826 * float(np.median(np.abs(height - typical)))
+    levels, counts = np.arange(256), np.bincount(height.ravel(), minlength=256)
+    typical = _median(levels, counts)
+    deviation = 1.4826 * _median(np.abs(levels - typical), counts)
     return height > typical + max(CONTRAST, GRAIN * deviation)
+
+
+def _median(values: np.ndarray, counts: np.ndarray) -> float:
+    """The median of `values`, each as often as `counts` says: faster than to sort the pixels."""
+    order = np.argsort(values)
+    until = np.cumsum(counts[order])
+    middle = np.searchsorted(until, [(until[-1] - 1) // 2, until[-1] // 2], side="right")
+    return float(values[order][middle].mean())
 
 
 def _without_crossing_lines(mask: np.ndarray) -> np.ndarray:
@@ -126,23 +138,58 @@ def _without_specks(channel: np.ndarray) -> np.ndarray:
     """
     height, width = channel.shape
     padded = np.pad(channel, 1, mode="edge")
-    offsets = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
-    around = np.stack([padded[row : row + height, column : column + width] for row, column in offsets])
-    around.partition((1, 6), axis=0)
-    return np.clip(channel, around[1], around[6])
+    lowest, low = np.full((2, height, width), 255, channel.dtype)
+    highest, high = np.zeros((2, height, width), channel.dtype)
+    for row, column in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)):
+        neighbour = padded[row : row + height, column : column + width]
+        low = np.minimum(low, np.maximum(lowest, neighbour))
+        lowest = np.minimum(lowest, neighbour)
+        high = np.maximum(high, np.minimum(highest, neighbour))
+        highest = np.maximum(highest, neighbour)
+    return np.clip(channel, low, high)
 
 
 def _areas(pixels: np.ndarray) -> np.ndarray:
     """Pixels of larger areas in another hue than the paper, or too dark or bright to be paper in shadow."""
-    smooth = ndimage.uniform_filter(pixels.astype(np.float32), (5, 5, 1), mode="nearest")
-    paper = np.maximum(np.median(smooth.reshape(-1, 3), axis=0), 16.0)
-    light = (smooth @ paper) / (paper @ paper)  # the share of the paper's light that explains a pixel best
-    hue = np.abs(smooth - light[:, :, None] * paper).max(axis=2) > AREA_CONTRAST
-    away = np.abs(smooth - paper).max(axis=2) > AREA_CONTRAST
+    channels = np.moveaxis(pixels, 2, 0).astype(np.float32)
+    smooth = np.stack([ndimage.uniform_filter(channel, 5, mode="nearest") for channel in channels])
+    paper = np.array([max(np.median(channel), 16.0) for channel in smooth], np.float32)[:, None, None]
+    # The share of the paper's light that explains a pixel best.
+    light = (smooth * paper).sum(axis=0) / (paper * paper).sum()
+    hue = np.abs(smooth - light * paper).max(axis=0) > AREA_CONTRAST
+    difference = np.abs(smooth - paper).max(axis=0)
+    away = difference > AREA_CONTRAST
     extreme = away & ((light < DARKEST_SHADOW) | (light > 1 / DARKEST_SHADOW))
     # The scanner's bed and its lid are grey and lie along a whole side of the image.
     labels, _ = ndimage.label(extreme & ~hue, structure=_EIGHT)
     sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     bed = {label for side in sides for label in np.unique(side) if label and np.mean(side == label) > 0.9}
-    areas = hue | (extreme & ~np.isin(labels, list(bed)))
-    return ndimage.binary_opening(areas, np.ones(_SMALLEST_AREA, bool))
+    areas = _opened(hue | (extreme & ~np.isin(labels, list(bed))))
+    return areas | _drawn(_opened(away), areas, difference)
+
+
+def _opened(mask: np.ndarray) -> np.ndarray:
+    """The mask less what is smaller than `_SMALLEST_AREA`."""
+    return ndimage.grey_opening(mask.view(np.uint8), _SMALLEST_AREA, mode="constant").view(bool)
+
+
+def _drawn(mask: np.ndarray, known: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Of areas unlike the paper and not `known` as ink, those that end sharply and reach no two sides.
+
+    A shadow fades, or falls in from outside and lies over a corner; a shape that was drawn does neither.
+    """
+    labels, count = ndimage.label(mask, structure=_EIGHT)
+    if not count:
+        return mask
+    # What is paper a few pixels beyond the edge.
+    ends = ndimage.minimum_filter(difference, _EDGE, mode="nearest") < AREA_CONTRAST / 2
+    edge = mask & (ndimage.minimum_filter(mask.view(np.uint8), 3, mode="nearest") == 0)
+    numbers = np.arange(1, count + 1)
+    sharp = ndimage.mean(ends[edge], labels[edge], numbers) > 0.8
+    height, width = mask.shape
+    sides = np.array([
+        (rows.start == 0) + (columns.start == 0) + (rows.stop == height) + (columns.stop == width)
+        for rows, columns in ndimage.find_objects(labels)
+    ])  # fmt: skip
+    new = ~np.isin(numbers, labels[known])
+    return np.isin(labels, numbers[sharp & new & (sides < 2)])
