@@ -26,7 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
 
 from vqa.cli import option, parse_arguments, positional_first
 from vqa.errors import UserError
@@ -38,6 +38,7 @@ from vqa.preparation.folders import read_folder
 from vqa.record_checks import Record
 
 BASE_MODEL = Path(__file__).resolve().parents[2] / "models" / "tiny-vqa-base"
+TOKENIZER_FILE = "tokenizer.json"
 TOP_ANSWERS = 5
 TEXTS_AT_ONCE = 10_000
 
@@ -84,29 +85,36 @@ def main(argv: Sequence[str]) -> None:
     print("\n".join(str(path) for path in [output_dir / "stats.json", *pictures, sheet]))
 
 
-def load_tokenizer(name_or_path: str | None) -> PreTrainedTokenizerBase | None:
+def load_tokenizer(name_or_path: str | None) -> Tokenizer | None:
     """The tokenizer asked for, the base model's, or None where that is not there. Raises UserError."""
-    if name_or_path is None:
-        if not (BASE_MODEL / "tokenizer.json").is_file():
-            return None
-        name_or_path = str(BASE_MODEL)
+    if name_or_path is None and not (BASE_MODEL / TOKENIZER_FILE).is_file():
+        return None
+    file = Path(name_or_path or BASE_MODEL) / TOKENIZER_FILE
     try:
-        return AutoTokenizer.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
+        if file.is_file():
+            tokenizer = Tokenizer.from_file(str(file))
+        else:
+            from transformers import AutoTokenizer  # it imports torch: seconds, and half a gigabyte
+
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path).backend_tokenizer
+    except Exception as error:  # what `tokenizers` raises for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"--model_name_or_path {name_or_path}: cannot load its tokenizer: {reason}"
         ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
-def count_tokens(records: Iterable[Record], tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def count_tokens(records: Iterable[Record], tokenizer: Tokenizer) -> dict[str, int]:
     """Number of tokens of every question and first answer, without special tokens."""
     texts = list(dict.fromkeys(t for r in records for t in (r["question"], *r["answers"][:1])))
     counts: dict[str, int] = {}
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         block = texts[start : start + TEXTS_AT_ONCE]
-        encoded = tokenizer(block, add_special_tokens=False, verbose=False)["input_ids"]
-        counts |= dict(zip(block, map(len, encoded), strict=True))
+        encoded = tokenizer.encode_batch(block, add_special_tokens=False)
+        counts |= {text: len(found.ids) for text, found in zip(block, encoded, strict=True)}
     return counts
 
 
