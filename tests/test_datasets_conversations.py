@@ -131,7 +131,19 @@ def test_sharegpt_variants(root, tmp_path):
         "000003-0": (["3.jpg"], "What?"),
     }
     assert records["sharegpt/chats.jsonl/000000-1"]["meta"] == {"system": "Be brief.", "turn": 1, "turns": 2}
-    assert records["sharegpt/chats.jsonl/000001-0"]["meta"]["system"] == "Look."
+    assert records["sharegpt/chats.jsonl/000001-0"] == whole(
+        root / "3.jpg",
+        {
+            "id": "sharegpt/chats.jsonl/000001-0",
+            "images": ["3.jpg"],
+            "question": "What is it?",
+            "answers": ["a wall"],
+            "question_type": "open_ended",
+            "source": "sharegpt",
+            "split": "train",
+            "meta": {"system": "Look.", "turn": 0, "turns": 1},
+        },
+    )
     reasons = [
         ("line 5", "images: 3 of them for 2 <image> tags"),
         ("line 6", "messages[1]: unknown role 'narrator'"),
@@ -184,6 +196,19 @@ def test_llamafactory_as_described(root, tmp_path):
         "llamafactory/preferred/dpo.json/000000-0":
             ("Which?", ["this"], [], {"rejected": gpt("that"), "turn": 0, "turns": 1}),
     }  # fmt: skip
+    assert records["llamafactory/mine_train/mine.json/000000-0"] == whole(
+        root / "3.jpg",
+        {
+            "id": "llamafactory/mine_train/mine.json/000000-0",
+            "images": ["3.jpg"],
+            "question": "What?",
+            "answers": ["a wall"],
+            "question_type": "open_ended",
+            "source": "llamafactory",
+            "split": "train",
+            "meta": {"score": 0.5, "system": "Look.", "turn": 0, "turns": 1},
+        },
+    )
     assert set(rejects) == {"alpaca.json: row 1", "dpo.json: row 1", "dataset_info.json: text"}
     # Without a description, the form is told from the rows.
     (root / "dataset_info.json").write_text("{}")
