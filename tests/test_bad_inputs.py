@@ -71,6 +71,10 @@ LINES = {
         b'{"meta": ' + b"9" * 5000 + b"}",
         "not valid JSON: an integer of thousands of digits",
     ),
+    "a text of two million letters": (
+        line(question="a" * 2_000_000),
+        "question: longer than 1,000,000 characters",
+    ),
     "a key twice": (b'{"question": "a", "question": "b"}', "question: given twice in one object"),
     "nested 10,000 deep": (b'{"meta": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
     "nested 200 deep": (b'{"meta": ' + b"[" * 200 + b"]" * 200 + b"}", "meta: nested more than 64 deep"),

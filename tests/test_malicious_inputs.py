@@ -103,7 +103,7 @@ def test_one_value_of_a_gigabyte(publication, tmp_path):
     with pytest.raises(UserError, match=r"train.json: holds a NUL byte"):
         convert(CONVERTERS["slake"], publication, tmp_path / "out", ConvertOptions())
     (publication / "train.json").write_bytes(b'[{"image": "a.png", "question": "' + b"a" * 2**26 + b'"}]')
-    for name in ("generic", "llava"):
+    for name in ("generic", "llava", "hub"):
         with pytest.raises(UserError, match="holds a line or a text of more than 16 MiB"):
             convert(CONVERTERS[name], publication, tmp_path / "out", ConvertOptions())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB

@@ -14,6 +14,8 @@ from vqa.raw_forms import IMAGE_NAMES, MAX_DEPTH, RowProblem, describe, to_contr
 
 # Annotation tools round: a box may lie this many pixels outside of its image.
 BOX_TOLERANCE = 1.0
+# No page holds so much; what does is damage, or meant to harm.
+MAX_TEXT = 1_000_000
 
 Record = dict[str, Any]
 
@@ -109,6 +111,8 @@ class _Problems:
             self.add(field, f"expected a string, not {describe(value)}")
         elif not may_be_empty and not value.strip():
             self.add(field, "empty")
+        elif len(value) > MAX_TEXT:
+            self.add(field, f"longer than {MAX_TEXT:,} characters")
         else:
             return value
         return ""

@@ -30,11 +30,13 @@ from vqa.datasets.conversation_turns import Form, read_turns
 from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.datasets.hub_images import image_bytes, write_image
 from vqa.datasets.hub_values import accepted_answers, as_boxes, plain
-from vqa.datasets.layouts import split_of
+from vqa.datasets.layouts import folders, split_of
 from vqa.errors import UserError
+from vqa.files import text_fault
 from vqa.images import ImageProblem
 from vqa.raw_forms import RowProblem
 
+_TEXTS = (".json", ".jsonl", ".csv", ".txt")
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 # Field of the record -> columns that are taken for it when none is named.
 _DEFAULTS = {
@@ -85,6 +87,9 @@ def rows(root: Path, options: ConvertOptions) -> Iterator[RawRow]:
 
 
 def _load(root: Path) -> DatasetDict:
+    for path in _text_files(root):
+        if fault := text_fault(path):  # the library reads whole lines
+            raise UserError(f"{path}: {fault}")
     try:
         if root.is_file():
             builder = _BUILDERS[root.suffix.lower()]
@@ -101,6 +106,12 @@ def _load(root: Path) -> DatasetDict:
         where = "" if root.exists() else ", and there is no such folder"
         raise UserError(f"--input {root}: cannot be loaded{where}: {why}") from error
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+
+
+def _text_files(root: Path) -> Iterator[Path]:
+    found = [(root.parent, [root.name])] if root.is_file() else folders(root) if root.exists() else ()
+    for folder, names in found:
+        yield from (folder / name for name in names if Path(name).suffix.lower() in _TEXTS)
 
 
 class _Reader:
