@@ -88,8 +88,8 @@ lint: .venv/.complete  ## ruff: rules and format
 	$(PYTHON) -m ruff format --check .
 
 .PHONY: bench
-bench: .venv/.complete $(TOWER)  ## the benchmarks, one JSON and one plot each under outputs/benchmarks
-	for name in easy_vqa prepare_data scale_out; do $(PYTHON) "benchmarks/$$name.py"; done
+bench: .venv/.complete $(TOWER)  ## the benchmarks: benchmarks/results.json, others under outputs/benchmarks
+	for name in grouping easy_vqa prepare_data scale_out; do $(PYTHON) -m "benchmarks.$$name"; done
 
 # ---- the whole job ---------------------------------------------------------------------------------------
 
