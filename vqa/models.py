@@ -141,12 +141,18 @@ def load_model(
 
     Args:
         dtype: `auto` takes the checkpoint's on CUDA and float32 elsewhere.
+        attn_implementation: `flex_attention` is for the language model alone, the tower keeps SDPA.
         load_in_4bit: NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314); the
             vision tower and connector stay as they are.
 
     Raises:
         UserError: missing files, or a checkpoint that is not of a supported kind.
     """
+    flex = attn_implementation == "flex_attention"
+    if flex and not torch.cuda.is_available():
+        raise UserError(
+            "--attn_implementation flex_attention: it trains on GPUs only, and this machine has none"
+        )
     config = load_config(name_or_path, trust_remote_code)
     family = family_of(config)
     if dtype == "auto" and not torch.cuda.is_available():
@@ -168,7 +174,7 @@ def load_model(
         model = AutoModelForImageTextToText.from_pretrained(
             base,
             dtype=dtype,
-            attn_implementation=attn_implementation,
+            attn_implementation="sdpa" if flex else attn_implementation,
             quantization_config=quantization,
             trust_remote_code=trust_remote_code,
             device_map=device_map,
@@ -176,6 +182,9 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{base}: cannot load the model: {str(error).splitlines()[0]}") from error
+    if flex:
+        # Families that could take it do not all declare it (Qwen2-VL); training checks it on a real batch.
+        model.config.get_text_config()._attn_implementation = attn_implementation
     # FSDP wraps these classes and stops at one that the model lacks (LLaVA over CLIP names CLIP's text side).
     present = {type(module).__name__ for module in model.modules()}
     model._no_split_modules = [name for name in model._no_split_modules or [] if name in present]
