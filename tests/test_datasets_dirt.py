@@ -214,3 +214,12 @@ def test_nothing_is_lost(name, dirt, tmp_path):
         for records in (clean.values(), found.values())
     ]
     assert without_place[0] == without_place[1]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_records_within_the_publication_are_not_read_again(name, tmp_path):
+    root = tmp_path / "raw"
+    BUILDERS[name](root)
+    first, _, _ = converted(CONVERTERS[name], root, root / "records")
+    again, rejects, _ = converted(CONVERTERS[name], root, root / "records")
+    assert first == again and not rejects

@@ -10,7 +10,7 @@ from typing import Any
 from vqa.errors import UserError
 from vqa.images import ImageProblem, resolve_inside
 from vqa.images import image_size as header_size
-from vqa.manifests import NOT_RECORDS
+from vqa.manifests import MANIFEST_FILE, NOT_RECORDS, REJECTS_FILE
 
 MAX_FOLDER_DEPTH = 3
 # What macOS adds to the archives and folders that it writes.
@@ -30,8 +30,8 @@ _PARQUET = re.compile(r".+\.parquet", re.I)
 def folders(root: Path, depth: int = MAX_FOLDER_DEPTH) -> Iterator[tuple[Path, list[str]]]:
     """Yield (folder, names of its files) for `root` and those below it, level by level, sorted.
 
-    Links to folders are not followed; hidden entries and `__MACOSX` are passed over. Raises UserError for a
-    folder that may not be read.
+    Links to folders are not followed; hidden entries, `__MACOSX` and record folders below `root` are passed
+    over. Raises UserError for a folder that may not be read.
     """
     level = [root]
     for _ in range(depth + 1):
@@ -42,6 +42,8 @@ def folders(root: Path, depth: int = MAX_FOLDER_DEPTH) -> Iterator[tuple[Path, l
             except OSError as error:
                 raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
             kept = [entry for entry in entries if not entry.name.startswith((".", _NOT_PUBLISHED))]
+            if folder != root and {MANIFEST_FILE, REJECTS_FILE} <= {entry.name for entry in kept}:
+                continue
             yield folder, [entry.name for entry in kept if not entry.is_dir()]
             below += [folder / entry.name for entry in kept if entry.is_dir(follow_symlinks=False)]
         level = below
