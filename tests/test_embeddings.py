@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vqa import embeddings
-from vqa.embeddings import DEFAULT_ENCODER, SentenceEncoder, packaged_encoder
+from vqa.embeddings import DEFAULT_ENCODER, SentenceEncoder, packaged_encoder, shared_encoder
 from vqa.errors import UserError
 
 WEATHER, SUNNY, STADIUM = "The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."
@@ -146,6 +146,15 @@ def test_a_broken_folder_is_one_line(tmp_path, broken):
     with pytest.raises(UserError, match="cannot be loaded") as caught:
         SentenceEncoder(str(tmp_path / "mine"), device="cpu")
     assert "\n" not in str(caught.value) and "hf download" not in str(caught.value)
+
+
+def test_the_shared_encoder_is_loaded_once(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(embeddings, "SentenceEncoder", lambda name: loaded.append(name) or object())
+    shared_encoder.cache_clear()
+    assert shared_encoder() is shared_encoder() and shared_encoder("mine") is not shared_encoder()
+    assert loaded == [DEFAULT_ENCODER, "mine"]
+    shared_encoder.cache_clear()
 
 
 def test_a_missing_package_names_the_command(monkeypatch):

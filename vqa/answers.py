@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from typing import Any
 
 UNANSWERABLE = "unanswerable"
 
@@ -93,22 +94,31 @@ def parse_structured(text: str) -> StructuredAnswer | None:
     The text is one JSON object and nothing around it; its keys are `STRUCTURED_KEYS`, in order, each
     once; at most `MAX_BOXES` boxes of four integers with 0 <= x0 < x1 and 0 <= y0 < y1.
     """
+    fields = read_fields(text)
+    if fields is None or tuple(key for key, _ in fields) != STRUCTURED_KEYS:
+        return None
+    if not all(is_field(key, value) for key, value in fields):
+        return None
+    return StructuredAnswer(*(value for _, value in fields))
+
+
+def read_fields(text: str) -> list[tuple[str, Any]] | None:
+    """The (key, value) pairs of a text that is one JSON object and nothing else, repeated keys and all."""
     if not (text.startswith("{") and text.endswith("}")):
         return None
     try:
-        pairs = json.loads(text, object_pairs_hook=_Pairs)
+        return json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, thousands of brackets
         return None
-    if not isinstance(pairs, _Pairs) or tuple(key for key, _ in pairs) != STRUCTURED_KEYS:
-        return None
-    caption, reasoning, boxes, answer = (value for _, value in pairs)
-    if not (_is_list(reasoning) and all(_is_text(step) for step in reasoning)):
-        return None
-    if not (_is_text(caption) and _is_text(answer)):
-        return None
-    if not (_is_list(boxes) and len(boxes) <= MAX_BOXES and all(is_box(box) for box in boxes)):
-        return None
-    return StructuredAnswer(caption, reasoning, boxes, answer)
+
+
+def is_field(key: str, value: object) -> bool:
+    """Whether `value` is what the structured style holds under `key`."""
+    if key == "reasoning":
+        return _is_list(value) and all(_is_text(step) for step in value)
+    if key == "boxes":
+        return _is_list(value) and len(value) <= MAX_BOXES and all(is_box(box) for box in value)
+    return key in STRUCTURED_KEYS and _is_text(value)
 
 
 class _Pairs(list):

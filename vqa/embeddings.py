@@ -7,6 +7,7 @@ code is never imported, and no model hub is asked.
 
 import importlib.util
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,16 @@ class SentenceEncoder:
         self._cache |= {text: vector.copy() for text, vector in vectors.items()}
         for text in list(self._cache)[: max(0, len(self._cache) - CACHED_TEXTS)]:
             del self._cache[text]
+
+
+@lru_cache(maxsize=4)
+def shared_encoder(name: str = DEFAULT_ENCODER) -> SentenceEncoder:
+    """The encoder of a name, loaded on first use and then kept, with the texts it has seen.
+
+    Raises:
+        UserError: as `SentenceEncoder`.
+    """
+    return SentenceEncoder(name)
 
 
 def packaged_encoder() -> Path:

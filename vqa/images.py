@@ -134,7 +134,7 @@ def boxes_to_text_coordinates(
         box_format: `norm1000` (0-1000 of width and height) or `pixels` (of the resized image).
         resized_size: (width, height) as the model sees it; needed for `pixels`.
     """
-    frame = _frame(box_format, resized_size)
+    frame = text_frame(box_format, resized_size)
     converted = []
     for box in boxes:
         scaled = [round(value / image_size[axis % 2] * frame[axis % 2]) for axis, value in enumerate(box)]
@@ -154,14 +154,18 @@ def boxes_to_pixels(
     resized_size: Sequence[int] | None = None,
 ) -> list[list[float]]:
     """The inverse of `boxes_to_text_coordinates`, up to its rounding: boxes in original pixels."""
-    frame = _frame(box_format, resized_size)
+    frame = text_frame(box_format, resized_size)
     return [
         [value / frame[axis % 2] * image_size[axis % 2] for axis, value in enumerate(box)] for box in boxes
     ]
 
 
-def _frame(box_format: str, resized_size: Sequence[int] | None) -> tuple[int, int]:
-    """The (width, height) that text coordinates are measured in."""
+def text_frame(box_format: str, resized_size: Sequence[int] | None) -> tuple[int, int]:
+    """The (width, height) that coordinates in a model's text are measured in.
+
+    Raises:
+        ValueError: an unknown format, or `pixels` without the size of the resized image.
+    """
     if box_format == "norm1000":
         return 1000, 1000
     if box_format != "pixels":
