@@ -81,7 +81,7 @@ def test_environment_is_the_locked_one():
 def test_distribution_holds_vqa_and_rewards_only():
     include = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     packages = find_namespace_packages(str(ROOT), include=include)
-    assert {name.split(".")[0] for name in packages} <= {"vqa", "rewards"}
+    assert {name.split(".")[0] for name in packages} == {"vqa", "rewards"}
     assert {"vqa", "vqa.metrics", "vqa.datasets", "vqa.synthesis"} <= set(packages)
 
 
