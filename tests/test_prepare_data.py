@@ -184,6 +184,8 @@ def test_files_of_others_are_not_touched(publication, tmp_path):
     with pytest.raises(UserError, match="holds mine.jsonl, which its manifest does not name"):
         convert(CONVERTERS["easy_vqa"], publication, out, ConvertOptions())
     assert [path.name for path in out.iterdir()] == ["mine.jsonl"]
+    with pytest.raises(UserError, match="is the folder that is read"):
+        convert(CONVERTERS["easy_vqa"], publication, publication, ConvertOptions())
 
 
 def test_a_damaged_publication(publication, tmp_path):

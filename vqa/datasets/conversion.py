@@ -59,6 +59,8 @@ def convert(
             f"--validation_images: {converter.name} has a validation split, or no images to spare"
         )
     root = converter.find_input(input_dir)
+    if output_dir.resolve() in (root.resolve(), root.resolve().parent if root.is_file() else None):
+        raise UserError(f"--output_dir {output_dir}: is the folder that is read; give another one")
     earlier = earlier_files(output_dir)
     image_root = output_dir if converter.writes_images(root) else root if root.is_dir() else root.parent
     options = replace(options, image_dir=output_dir / "images", image_root=image_root)
