@@ -10,7 +10,7 @@ DEFAULT_WEIGHTS = {"format": 0.2, "answer": 0.4, "consistency": 0.2, "counterfac
 
 
 def parse_weights(
-    given: str | Sequence[Any] | Mapping[str, Any] | None = None, names: Sequence[str] | None = None
+    given: str | float | Sequence[Any] | Mapping[str, Any] | None = None, names: Sequence[str] | None = None
 ) -> dict[str, float]:
     """Reward to weight, in the rewards' order.
 
@@ -38,6 +38,7 @@ def parse_weights(
     if isinstance(given, Mapping):
         pairs = [(str(name), value) for name, value in given.items()]
     else:
+        given = [given] if isinstance(given, int | float) else given
         entries = given.split(",") if isinstance(given, str) else list(given)
         pairs = _pairs([entry.strip() if isinstance(entry, str) else entry for entry in entries], expected)
     found = [name for name, _ in pairs]

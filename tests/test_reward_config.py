@@ -43,6 +43,7 @@ def test_named_weights_choose_the_rewards_and_keep_their_order():
         ("my_rewards.py:brevity", 0.5),
         ("format", 0.0),
     ]
+    assert parse_weights(yaml.safe_load("weights: 0.5")["weights"], ["answer"]) == {"answer": 0.5}
     assert parse_weights("1,2", ["answer", "grounding"]) == {"answer": 1.0, "grounding": 2.0}
     assert parse_weights({"answer": 1, "format": 2}, ["format", "answer"]) == {"answer": 1.0, "format": 2.0}
 
@@ -53,6 +54,7 @@ def test_named_weights_choose_the_rewards_and_keep_their_order():
         ("0.2,0.4", None, r"2 for 4 rewards \(format, answer, consistency, counterfactual\)"),
         ("0.2,0.4,0.2,0.2,0.1", None, "5 for 4 rewards"),
         ([], None, "0 for 4 rewards"),
+        (0.5, None, "1 for 4 rewards"),
         ("", None, "1 for 4 rewards"),
         (None, ["answer", "mine.py:f"], "give one for each of answer, mine.py:f"),
         ("a,1,1,1", None, "format: expected a number of at least 0, not 'a'"),
