@@ -93,7 +93,7 @@ class PredictArguments:
 
     # Speed
     batch_size: int | None = option(
-        None, "questions a batch on each device; default: 8, or 32 where images have two or more questions"
+        None, "questions a batch on each device; default: 8, or 64 where images have two or more questions"
     )
     group_by_image: bool = option(True, "run each image once for all its questions")
     cache_vision_features: str | None = option(None, "folder to keep each image's vision features in")
@@ -166,7 +166,7 @@ def main() -> None:
             records = load_dataset(args.records, args.image_root, args.max_image_pixels)
         records = records.select(range(min(len(records), args.limit or len(records))))
         if args.batch_size is None:
-            args.batch_size = 32 if args.group_by_image and questions_per_image(records["images"]) >= 2 else 8
+            args.batch_size = 64 if args.group_by_image and questions_per_image(records["images"]) >= 2 else 8
         needed = records.select_columns(NEEDED_TO_PLAN).to_list()
         batches = plan_batches(needed, answers["style"], args.batch_size, args.group_by_image)
         partial = PartialPredictions(Path(args.output_file), fingerprint(args, answers))
