@@ -165,7 +165,7 @@ def review(args: RoundTripArguments, command: list, truth: Mapping[str, str | No
     server = subprocess.Popen(
         [sys.executable, *map(str, command), "--port", "0", "--reviewer", "stand-in"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
     )  # fmt: skip
     count, decided = min(args.review, args.unlabelled), Counter()
     start = time.monotonic()
