@@ -137,7 +137,7 @@ def print_plan(
     batch, a_device = args.per_device_train_batch_size * accumulated, f"{args.per_device_train_batch_size}"
     if rows is not None:
         batch, a_device = round(len(train) / len(rows) * accumulated), f"{len(train) / len(rows):.1f}"
-    steps = math.ceil(len(train) / batch)
+    steps = math.ceil(len(train) / batch) if rows is None else math.ceil(len(rows) / accumulated)
     epochs = f"{args.num_train_epochs:g} epochs" if args.max_steps <= 0 else "max_steps"
     planned = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)
     numbers = Table(show_header=False, title="run", title_justify="left")
