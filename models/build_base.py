@@ -162,7 +162,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
             patch_size=14,
             use_mask_token=False,
         ),
-        # Qwen3 rather than Llama: attention with normalised queries and keys, and rotary frequencies so low that
+        # Qwen3, not Llama: attention with normalised queries and keys, and rotary frequencies so low that
         # most dimensions tell words apart and not places, learnt to compare the two (docs/log.md).
         text_config=Qwen3Config(
             vocab_size=len(tokenizer),
