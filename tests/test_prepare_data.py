@@ -239,7 +239,11 @@ def test_interrupted_it_leaves_nothing(number, tmp_path):
     (tmp_path / "raw/train.jsonl").write_text(row * 300_000)
     command = [sys.executable, str(REPOSITORY / "prepare_data.py"), "convert", "--dataset", "generic"]
     process = subprocess.Popen(
-        [*command, "--input", "raw", "--output_dir", "out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*command, "--input", "raw", "--output_dir", "out"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
     )
     try:
         while not list(tmp_path.glob("out/.train.jsonl.*")):
