@@ -86,16 +86,21 @@ def score_completions(
 
 
 def _rows(prompts: PrefilledPrompts, completions: list[list[list[int]]]) -> list[_Row]:
+    """As few rows a prefix as hold its questions, of about one length: all are padded to the longest."""
+    lengths = [
+        len(rest) + sum(map(len, texts)) for rest, texts in zip(prompts.rests, completions, strict=True)
+    ]
+    members: dict[int, list[int]] = {}
+    for index, prefix in enumerate(prompts.row_of):
+        members.setdefault(prefix, []).append(index)
     rows: list[_Row] = []
-    newest: dict[int, _Row] = {}
-    for index, (prefix, rest, texts) in enumerate(
-        zip(prompts.row_of, prompts.rests, completions, strict=True)
-    ):
-        length = len(rest) + sum(map(len, texts))
-        if prefix not in newest or len(newest[prefix].ids) + length > ROW_TOKENS:
-            newest[prefix] = _Row(prefix)
-            rows.append(newest[prefix])
-        newest[prefix].add(index, rest, texts)
+    for prefix, indices in members.items():
+        count = -(-sum(lengths[index] for index in indices) // ROW_TOKENS)
+        own = [_Row(prefix) for _ in range(min(count, len(indices)))]
+        for index in sorted(indices, key=lambda index: -lengths[index]):
+            shortest = min(own, key=lambda row: len(row.ids))
+            shortest.add(index, prompts.rests[index], completions[index])
+        rows += own
     return rows
 
 
