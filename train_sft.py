@@ -125,7 +125,7 @@ class VQASFTTrainer(TrainsOnRows, TraceableCheckpoints, SFTTrainer):
         """Cross-entropy of the supervised tokens, the language head run at their positions only.
 
         An answer is a few tokens behind hundreds of prompt and image tokens; TRL's fused head runs over all
-        of them, and counts tokens by an attention mask that has two dimensions.
+        of them where there is no Triton, and counts tokens by an attention mask of two dimensions.
         """
         self.check_grouping(model)
         mask = inputs["branches"] >= 0 if "branches" in inputs else inputs["attention_mask"]
