@@ -53,7 +53,7 @@ class RowSampler(Sampler[list[Row]]):
 
     Every epoch has the same number of batches, a multiple of `num_processes`, since the trainer counts on it:
     the budget gives way by some percent where an epoch draws longer rows, and batches are halved where one is
-    missing. No question is drawn twice for it.
+    missing. A question is drawn twice for it only where every batch has a single one.
 
     Args:
         records: draws an epoch's record indices.
@@ -171,9 +171,8 @@ class RowSampler(Sampler[list[Row]]):
             batches = sorted([batches[0] + batches[1], *batches[2:]], key=_questions)
         while len(batches) < self.num_batches:
             *rest, fullest = batches
-            if _questions(fullest) == 1:  # fewer questions than processes
-                batches.append(fullest)
-                continue
+            if _questions(fullest) == 1:  # nothing to halve: the first are drawn twice
+                return batches + [batches[n % len(batches)] for n in range(self.num_batches - len(batches))]
             batches = sorted([*rest, *_halves(fullest)], key=_questions)
         return batches
 
