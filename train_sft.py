@@ -29,7 +29,7 @@ from vqa.arguments import (
     build_model,
     load_records,
 )
-from vqa.branches import attend_to_branches
+from vqa.branches import attend_to_branches, check_kernel
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
 from vqa.collators import AnswerCollator
@@ -44,7 +44,6 @@ from vqa.rows import plan_rows
 from vqa.sampling import spread
 from vqa.training import (
     StyleMix,
-    check_kernel,
     check_supervision,
     split_by_part,
     supervised_example,

@@ -1,8 +1,9 @@
 """`abstention`: it is right to answer what the image shows, and right to abstain from what it does not."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from rewards.completions import Column, Completion, prediction_lines
+from rewards.completions import Completion, prediction_lines
 from vqa.errors import UserError
 from vqa.questions import abstains, candidates_of
 
@@ -10,14 +11,9 @@ from vqa.questions import abstains, candidates_of
 def abstention_reward(
     completions: Sequence[Completion],
     *,
-    answerable: Column = None,
-    answers: Column = None,
-    question_type: Column = None,
-    answer_candidates: Column = None,
-    question: Column = None,
     hallucination_cost: float = 1.0,
     overabstention_cost: float = 1.0,
-    **_,
+    **columns: Any,
 ) -> list[float | None]:
     """1 for answering an answerable question or abstaining from an unanswerable one, less the error's cost.
 
@@ -36,6 +32,7 @@ def abstention_reward(
         hallucination_cost: of answering what the image does not show.
         overabstention_cost: of abstaining from what it shows. Both from 0 to 1: beyond, an unreadable
             completion, which earns 0, would be better than an error.
+        columns: of the records: `prediction_lines` says which are looked at.
 
     Returns:
         None where it is not known whether the question can be answered.
@@ -49,16 +46,8 @@ def abstention_reward(
     ):
         if not 0 <= cost <= 1:
             raise UserError(f"reward abstention: {name} is from 0 to 1, not {cost}")
-    lines = prediction_lines(
-        completions,
-        answers=answers,
-        answerable=answerable,
-        question_type=question_type,
-        answer_candidates=answer_candidates,
-        question=question,
-    )
     rewards: list[float | None] = []
-    for line in lines:
+    for line in prediction_lines(completions, **columns):
         if line is None:
             rewards.append(0.0)
         elif line["answerable"] is None:

@@ -1,21 +1,17 @@
 """`answer`: the answer is right by the rule of its question's type, as evaluate.py judges it."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from rewards.completions import Column, Completion, prediction_lines
+from rewards.completions import Completion, prediction_lines
 from vqa.questions import DEFAULT_TOLERANCE, judge
 
 
 def answer_reward(
     completions: Sequence[Completion],
     *,
-    answers: Column = None,
-    answerable: Column = None,
-    question_type: Column = None,
-    answer_candidates: Column = None,
-    question: Column = None,
     tolerance: float = DEFAULT_TOLERANCE,
-    **_,
+    **columns: Any,
 ) -> list[float | None]:
     """1 for a right answer, else 0; an unanswerable question is answered right by abstaining.
 
@@ -29,20 +25,13 @@ def answer_reward(
 
     Args:
         tolerance: relative, of sizes; counts are exact.
+        columns: of the records: `prediction_lines` says which are looked at.
 
     Returns:
         None where no accepted answer is known of a question that can be answered.
     """
-    lines = prediction_lines(
-        completions,
-        answers=answers,
-        answerable=answerable,
-        question_type=question_type,
-        answer_candidates=answer_candidates,
-        question=question,
-    )
     rewards: list[float | None] = []
-    for line in lines:
+    for line in prediction_lines(completions, **columns):
         if line is None:
             rewards.append(0.0)
         elif line["answerable"] is None or (line["answerable"] and not line["answers"]):

@@ -81,6 +81,7 @@ def prediction_lines(
     question_type: Column = None,
     answer_candidates: Column = None,
     question: Column = None,
+    **_: Any,
 ) -> list[dict[str, Any] | None]:
     """Each completion as its line in a prediction file (docs/contract.md), as far as judging looks at it.
 

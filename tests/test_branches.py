@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests.helpers import write_records
-from vqa.branches import attend_to_branches, shared_length
+from vqa.branches import attend_to_branches, check_kernel, shared_length
 from vqa.collators import AnswerCollator
 from vqa.encoding import IGNORED, PromptEncoder
 from vqa.errors import UserError
@@ -15,7 +15,7 @@ from vqa.models import freeze, inner_model, lora_targets
 from vqa.records import read_records
 from vqa.row_training import compare_losses
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
-from vqa.training import StyleMix, check_kernel
+from vqa.training import StyleMix
 
 
 @pytest.fixture(scope="module")

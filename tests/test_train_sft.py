@@ -164,6 +164,9 @@ def test_questions_of_an_image_share_rows_by_default(tiny, tmp_path):
     result = train(tiny / "qwen2_vl", records, tmp_path, *budget)
     assert result.returncode == 0, result.stderr
     assert len(losses(tmp_path)) == 3
+    small = train(tiny / "qwen2_vl", records, tmp_path, "--tokens_per_batch", "20")
+    assert small.returncode == 2 and "tokens are more than --tokens_per_batch 20" in small.stderr
+    assert "record red0: " in small.stderr and "Traceback" not in small.stderr
 
 
 def test_eager_attention_is_refused_by_name(tiny, records, tmp_path):

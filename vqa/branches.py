@@ -42,13 +42,13 @@ class BranchedRow:
         return len(self.prefix) + sum(len(rest) + len(completion) for rest, completion in self.branches)
 
 
-def shared_length(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with, leaving each at least one of its own.
+def shared_length(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with, leaving each at least one of its own.
 
     The last token of a prompt predicts the first of its completion, so it stands in the branch.
     """
-    first, last = min(prompts), max(prompts)  # what these two share, all do
-    longest = min(map(len, prompts)) - 1
+    first, last = min(rows), max(rows)  # what these two share, all do
+    longest = min(map(len, rows)) - 1
     count = 0
     while count < longest and first[count] == last[count]:
         count += 1
@@ -111,8 +111,8 @@ def attend_to_branches(model: nn.Module, batch: dict[str, Any]) -> dict[str, Any
 
 def attention_mask(model: nn.Module, branches: torch.Tensor) -> torch.Tensor | BlockMask:
     """What each token sees: bool (rows, 1, length, length), or a block mask for FlexAttention."""
-    kernel = attention_kernel(model)
-    if kernel == "flex_attention":
+    check_kernel(model)
+    if attention_kernel(model) == "flex_attention":
 
         def sees(row, head, query, key):
             own = branches[row, query]
@@ -120,8 +120,6 @@ def attention_mask(model: nn.Module, branches: torch.Tensor) -> torch.Tensor | B
 
         rows, length = branches.shape
         return create_block_mask(sees, rows, None, length, length, device=branches.device)
-    if kernel != "sdpa":
-        raise UserError(refusal(kernel))
     length = torch.arange(branches.shape[1], device=branches.device)
     return (visible(branches, branches) & (length[:, None] >= length))[:, None]
 
@@ -168,10 +166,17 @@ def attention_kernel(model: nn.Module) -> str:
     return model.config.get_text_config()._attn_implementation
 
 
-def refusal(kernel: str) -> str:
-    """Why a kernel cannot serve branches."""
+def check_kernel(model: nn.Module) -> None:
+    """Refuse an attention implementation under which questions of a row would see each other.
+
+    Raises:
+        UserError: it is none of `MASKED_ATTENTION`.
+    """
+    kernel = attention_kernel(model)
+    if kernel in MASKED_ATTENTION:
+        return
     reason = "adds a boolean mask as if it were a bias" if kernel == "eager" else "takes no such mask"
-    return (
+    raise UserError(
         f"--attn_implementation {kernel}: {reason}, so questions that share a row would see each other; "
         f"use {' or '.join(MASKED_ATTENTION)}, or --group_by_image false"
     )

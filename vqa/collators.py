@@ -60,7 +60,7 @@ class AnswerCollator:
             (rows,) = records
         else:
             rows = self.rows_of(records) if self.group_by_image else [[record] for record in records]
-        encoded = [row for records in rows for row in self._encode(records)]
+        encoded = [self._encode(row) for row in rows]
         if self.filler is not None and not any(prompts[0].image_inputs for prompts, _ in encoded):
             encoded.append(([self.filler], [[]]))
         if all(len(prompts) == 1 for prompts, _ in encoded):
@@ -77,14 +77,9 @@ class AnswerCollator:
             rows.setdefault(row_key(record["images"], self.style(record)) or number, []).append(record)
         return list(rows.values())
 
-    def _encode(self, records: list[Record]) -> list[tuple[list[EncodedPrompt], list[list[int]]]]:
-        """Prompts and answers of one row, or of several where the styles differ."""
-        by_style: dict[str, list[Record]] = {}
-        for record in records:
-            by_style.setdefault(self.style(record), []).append(record)
-        return [self._encode_in(style, of_style) for style, of_style in by_style.items()]
-
-    def _encode_in(self, style: str, records: list[Record]) -> tuple[list[EncodedPrompt], list[list[int]]]:
+    def _encode(self, records: list[Record]) -> tuple[list[EncodedPrompt], list[list[int]]]:
+        """Prompts and answers of one row, whose records have one style."""
+        style = self.style(records[0])
         prompts = self.encoder.encode(records, style)
         answers = []
         for record, prompt in zip(records, prompts, strict=True):

@@ -259,3 +259,8 @@ def concatenate(inputs: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
 
 def _tiled(inputs: dict[str, torch.Tensor]) -> bool:
     return inputs["pixel_values"].ndim == 5
+
+
+def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """The batch's tensors on a device."""
+    return {name: value.to(device) for name, value in batch.items()}

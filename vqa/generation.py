@@ -9,10 +9,9 @@ import xgrammar
 from torch import nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from vqa.encoding import PromptEncoder, pad
+from vqa.encoding import PromptEncoder, pad, to_device
 from vqa.models import family_of
 from vqa.prefixes import PrefilledPrompts, masked_attention
-from vqa.scoring import to_device
 
 GRAMMAR_CACHE_BYTES = 512 * 2**20
 

@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from vqa.answers import complete_structured, complete_structured_head, complete_think_head
+from vqa.branches import shared_length
 from vqa.constraints import json_answer_grammar, structured_head_grammar, think_head_grammar, untagged_grammar
 from vqa.decisions import (
     MAX_NEW_TOKENS,
@@ -149,7 +150,7 @@ def _score(
         written.append({candidate: head + _written(settings, candidate) for candidate in candidates})
         ids = [encoder.answer_ids(text) for text in written[-1].values()]
         # A head's tokens belong to the prompt, but for the last few, which may merge with the answer's.
-        count = _shared_tokens([encoder.answer_ids(head)[:-1], *ids])
+        count = shared_length([encoder.answer_ids(head), *ids])
         shared.append(ids[0][:count])
         own.append([row[count:] for row in ids])
     scores = score_completions(settings.model, encoder, prompts.continued(indices, shared), own)
@@ -164,15 +165,6 @@ def _written(settings: _Settings, candidate: str) -> str:
     if settings.style == "structured":
         return json.dumps(candidate, ensure_ascii=False)[1:] + "}"
     return candidate
-
-
-def _shared_tokens(rows: list[list[int]]) -> int:
-    count = 0
-    for tokens in zip(*rows, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        count += 1
-    return count
 
 
 def _generate_answers(

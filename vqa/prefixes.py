@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from vqa.branches import shared_length
-from vqa.encoding import EncodedPrompt, PromptEncoder
+from vqa.encoding import EncodedPrompt, PromptEncoder, to_device
 from vqa.models import family_of, inner_model
 
 
@@ -81,7 +81,7 @@ def prefill(
         prefixes.append(replace(prompts[members[0]], input_ids=prompts[members[0]].input_ids[:count]))
         for index in members:
             row_of[index], rests[index] = row, prompts[index].input_ids[count:]
-    batch = {name: value.to(model.device) for name, value in encoder.batch(prefixes).items()}
+    batch = to_device(encoder.batch(prefixes), model.device)
     cache = model(**batch, use_cache=True, logits_to_keep=1).past_key_values
     if not _has_rows(cache):
         cache = None

@@ -222,6 +222,9 @@ def plan_rows(
         records: a `datasets.Dataset` of records.
         args: training arguments with `group_by_image`, `questions_per_image` and `tokens_per_batch`.
         weights: of the records in an epoch.
+
+    Raises:
+        UserError: a question alone is more than `tokens_per_batch`.
     """
     keys = [row_key(row["images"], style(row)) for row in records.select_columns(["id", "images"])]
     grouped = args.group_by_image
@@ -235,13 +238,16 @@ def plan_rows(
         args.tokens_per_batch,
         args.questions_per_image,
     )
-    return RowSampler(
-        EpochSampler(len(records), weights, order_seed(args)),
-        keys if grouped else [None] * len(keys),
-        *row_lengths(records, style, encoder),
-        limits,
-        args.world_size,
-    )
+    prefixes, branches = row_lengths(records, style, encoder)
+    for index, (prefix, branch) in enumerate(zip(prefixes, branches, strict=True)):
+        if args.tokens_per_batch and prefix + branch > args.tokens_per_batch:
+            raise UserError(
+                f"record {records[index]['id']}: {prefix + branch} tokens are more than "
+                f"--tokens_per_batch {args.tokens_per_batch}"
+            )
+    keys = keys if grouped else [None] * len(keys)
+    sampler = EpochSampler(len(records), weights, order_seed(args))
+    return RowSampler(sampler, keys, prefixes, branches, limits, args.world_size)
 
 
 def sample_rows(batches: list[list[Row]], count: int = 2, questions: int = 8) -> list[Row]:

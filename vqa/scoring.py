@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from vqa.branches import PADDING, visible
-from vqa.encoding import PromptEncoder, pad
+from vqa.branches import PADDING, shared_length, visible
+from vqa.encoding import PromptEncoder, pad, to_device
 from vqa.head import log_probs_at
 from vqa.models import family_of
 from vqa.prefixes import PrefilledPrompts, masked_attention
@@ -43,7 +43,7 @@ class _Row:
     def add(self, prompt: int, rest: list[int], completions: list[list[int]]) -> None:
         """Put a question and its candidates at the end."""
         question = 1 + max(self.questions, default=0)
-        shared = _common_prefix(completions)
+        shared = shared_length(completions)
         head = rest + completions[0][:shared]
         start = len(self.ids)
         self._append(head, question, 0, 0)
@@ -155,18 +155,3 @@ def _score_by_full_forward(
             )
             scores[-1].append(log_probs.sum().item())
     return scores
-
-
-def _common_prefix(rows: list[list[int]]) -> int:
-    """How many tokens all rows begin with, leaving each at least one of its own."""
-    count = 0
-    for tokens in zip(*(row[:-1] for row in rows), strict=False):
-        if len(set(tokens)) > 1:
-            break
-        count += 1
-    return count
-
-
-def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """The batch's tensors on a device."""
-    return {name: value.to(device) for name, value in batch.items()}

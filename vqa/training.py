@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from torch import nn
 
-from vqa.branches import MASKED_ATTENTION, attention_kernel, refusal
 from vqa.collators import AnswerCollator
 from vqa.encoding import IGNORED
 from vqa.errors import UserError
@@ -71,12 +69,6 @@ def split_by_part(
             if members:
                 groups.append(group | {"params": members, "lr": group["lr"] if rate is None else rate})
     optimizer.param_groups = groups
-
-
-def check_kernel(model: nn.Module) -> None:
-    """Refuse an attention implementation under which questions of a row would see each other."""
-    if attention_kernel(model) not in MASKED_ATTENTION:
-        raise UserError(refusal(attention_kernel(model)))
 
 
 def supervised_example(collator: AnswerCollator, record: dict[str, Any]) -> str:
