@@ -227,7 +227,7 @@ def main() -> None:
     if "train_22q" in args.only:
         train("train_22q", many_questions(22, 22), (5, 1), args.windows)
     if "predict_22q" in args.only:
-        predict("predict_22q", many_questions(22, 22), (8, 4, 2), args.windows)
+        predict("predict_22q", many_questions(22, 22), (20, 4, 2), args.windows)  # some 7 s each
     if "train_easy_vqa" in args.only:
         train("train_easy_vqa", easy_vqa("train"), (15, 5), args.windows)
     if "predict_easy_vqa" in args.only:
