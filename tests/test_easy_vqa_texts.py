@@ -77,7 +77,7 @@ def test_captions():
         ("what shape is present?", "circle", ["There is a teal circle.", "Its shape is a circle."]),
         ("is there a circle?", "yes", ["There is a teal circle."]),
         ("is there a red shape?", "no", ["There is a teal circle.", "No red shape is there."]),
-        ("is there not a circle?", "no", ["There is a teal circle.", "So a circle is not absent."]),
+        ("is there not a circle?", "no", ["There is a teal circle.", "So it is not absent."]),
         ("is no red shape present?", "yes", ["There is a teal circle.", "So a red shape is absent."]),
         ("is anything there?", "yes", ["There is a teal circle."]),
     ],

@@ -32,7 +32,8 @@ _LEAST_FILL = 0.2  # of its box: a slim rectangle on a slant fills no more
 _UNMIXED = 0.9  # of the greatest contrast: pixels without a part of the ground
 _COLOR_RADIUS = 60  # Euclidean distance in RGB within which a colour has its name
 _SIDE = 160  # pixels: smaller shapes are enlarged so far before their outline is measured
-_LEAST_FRAMED = 0.85  # of its frame: what fills it less has another form
+_BLUR = 0.03  # of the longer side: takes the steps out of slanting edges
+_LEAST_FRAMED = 0.85  # of its frame: the forms fill 0.9 and more, an ellipse at most 0.8
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Shape:
 def find_shape(image: Image.Image) -> Shape | None:
     """The shape of a picture in RGB; None where there is nothing, more than one thing, or only noise."""
     pixels = np.asarray(image, dtype=np.float32)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    ground = np.median(border, axis=0)
-    noise = float(np.median(np.abs(border - ground).max(axis=1)))
-    far = np.abs(pixels - ground).max(axis=2) > max(_CONTRAST, _NOISE_FACTOR * noise)
+    ground = np.median(_border(pixels), axis=0)
+    # Averaged over 3x3 pixels, since a palette's dithering and specks differ from the ground as a shape does.
+    contrast = np.abs(cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REPLICATE) - ground).max(axis=2)
+    far = contrast > max(_CONTRAST, _NOISE_FACTOR * float(np.median(_border(contrast))))
     labels, sizes = _parts(far)
     if (
         not sizes
@@ -85,6 +86,10 @@ def find_shape(image: Image.Image) -> Shape | None:
     return Shape(box, image.size, _form(inside), _color(own), tuple(int(value) for value in ground))
 
 
+def _border(pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
 def _parts(mask: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """The connected parts of a mask as labels, and their (size, label), the largest first."""
     labels, _ = ndimage.label(mask)
@@ -101,8 +106,8 @@ def _color(rgb: Iterable[float]) -> str | None:
 def _form(inside: np.ndarray) -> str | None:
     """The form whose tightest frame, on whatever slant, is filled the most."""
     scale = max(1, _SIDE // max(inside.shape))
-    padded = np.pad(inside, 1)
-    smooth = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(np.pad(inside, 1), None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.GaussianBlur(large, (0, 0), _BLUR * max(large.shape))
     outlines, _ = cv2.findContours((smooth >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea, default=None)
     if outline is None:

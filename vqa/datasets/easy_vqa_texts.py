@@ -94,7 +94,7 @@ def write_reasoning(question: str, answer: str, named: str) -> list[str]:
         return [seen]
     what, negated = claimed
     if (answer == "yes") != negated:  # it is there
-        return [seen, f"So a {what} is not absent."] if negated else [seen]
+        return [seen, "So it is not absent."] if negated else [seen]
     return [seen, f"So a {what} is absent." if negated else f"No {what} is there."]
 
 
