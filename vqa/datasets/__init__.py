@@ -1,5 +1,6 @@
 """Raw data sets as published -> record folders. A new data set is one file here and one line below."""
 
+from vqa.datasets.brain_atlas import BRAIN_ATLAS
 from vqa.datasets.chartqa import CHARTQA
 from vqa.datasets.conversations import LLAMAFACTORY, LLAVA, SHAREGPT
 from vqa.datasets.converter import Converter
@@ -22,7 +23,7 @@ from vqa.datasets.viocrvqa import VIOCRVQA
 from vqa.datasets.vqa_rad import VQA_RAD
 from vqa.datasets.vqav2 import VQAV2
 
-MEDICAL = (SLAKE, VQA_RAD, BOTH, DICOM)
+MEDICAL = (SLAKE, VQA_RAD, BOTH, DICOM, BRAIN_ATLAS)
 SURGICAL = (KVASIR_VQA, ENDOVIS18_VQA)
 DOCUMENTS = (DOCVQA, TEXTVQA, CHARTQA, FUNSD, CORD, SROIE)
 OCR = (UIT_HWDB, VINTEXT, VIOCRVQA, HANDWRITING)
