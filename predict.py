@@ -34,6 +34,7 @@ from peft import PeftModel
 from tqdm import tqdm
 
 from vqa import runs
+from vqa.answer_settings import AnswerSettings, answer_settings
 from vqa.cli import option, parse_arguments, run
 from vqa.decisions import plan_batches, questions_per_image
 from vqa.encoding import PromptEncoder
@@ -42,7 +43,7 @@ from vqa.feature_cache import image_paths, use_cached_features
 from vqa.files import sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import DECODINGS, decide
-from vqa.models import load_config, load_model, load_processor
+from vqa.models import load_model, load_processor
 from vqa.prediction_runs import PartialPredictions, check_confidence, describe, model_files, prediction_line
 from vqa.prompts import BOX_FORMATS, STYLES
 from vqa.questions import QUESTION_TYPES
@@ -129,23 +130,20 @@ class PredictArguments:
                 raise UserError("--engine vllm takes no --cache_vision_features: it keeps a cache of its own")
 
 
-def resolve_answers(args: PredictArguments) -> dict[str, Any]:
-    """Style, box format, pixel limits and abstaining: as given, else as trained, else by default."""
+def resolve_answers(args: PredictArguments) -> AnswerSettings:
+    """As given, else as the checkpoint was trained, else by default."""
     if args.adapter and not (Path(args.adapter) / "adapter_config.json").is_file():
         raise UserError(
             f"--adapter {args.adapter}: no adapter_config.json there: not the folder of an adapter"
         )
-    trained = runs.read_run_file(args.adapter or args.model_name_or_path)
-    family_format = (
-        "pixels" if load_config(args.model_name_or_path).model_type == "qwen2_5_vl" else "norm1000"
+    return answer_settings(
+        args.adapter or args.model_name_or_path,
+        args.model_name_or_path,
+        style=args.answer_style,
+        box_format=args.box_format,
+        min_pixels=args.min_pixels,
+        max_pixels=args.max_pixels,
     )
-    return {
-        "style": args.answer_style or trained.get("answer_style", "short"),
-        "box_format": args.box_format or trained.get("box_format", family_format),
-        "min_pixels": args.min_pixels or trained.get("min_pixels"),
-        "max_pixels": args.max_pixels or trained.get("max_pixels"),
-        "allow_unanswerable": trained.get("trained_on_unanswerable", False),
-    }
 
 
 def main() -> None:
@@ -168,7 +166,7 @@ def main() -> None:
         if args.batch_size is None:
             args.batch_size = 64 if args.group_by_image and questions_per_image(records["images"]) >= 2 else 8
         needed = records.select_columns(NEEDED_TO_PLAN).to_list()
-        batches = plan_batches(needed, answers["style"], args.batch_size, args.group_by_image)
+        batches = plan_batches(needed, answers.style, args.batch_size, args.group_by_image)
         partial = PartialPredictions(Path(args.output_file), fingerprint(args, answers))
         partial.read()
         missing = [batch for batch in batches if not partial.lines.keys() >= set(batch)]
@@ -200,21 +198,17 @@ def main() -> None:
     peak_memory = gather_object([runs.peak_memory_bytes()])
     state.wait_for_everyone()
     if state.is_main_process:
-        config = asdict(args) | {"resolved": answers, "processes": state.num_processes}
+        config = asdict(args) | {"resolved": asdict(answers), "processes": state.num_processes}
         partial.finish(len(records), describe(config, args.records, max(peak_memory)))
         print(f"{args.output_file}: {len(records)} predictions")
 
 
-def build_asker(args: PredictArguments, answers: dict[str, Any], state: PartialState, records):
+def build_asker(args: PredictArguments, answers: AnswerSettings, state: PartialState, records):
     """Load the model; the result maps records to decisions."""
     processor = load_processor(args.model_name_or_path)
-    encoder = PromptEncoder(
-        processor,
-        min_pixels=answers["min_pixels"],
-        max_pixels=answers["max_pixels"],
-        image_max_pixels=args.max_image_pixels,
-    )
-    how = {name: answers[name] for name in ("style", "box_format", "allow_unanswerable")}
+    encoder = PromptEncoder(processor, image_max_pixels=args.max_image_pixels, **answers.pixel_limits)
+    how = {"style": answers.style, "box_format": answers.box_format}
+    how |= {"allow_unanswerable": answers.allow_unanswerable}
     how |= {"decoding": args.decoding, "max_new_tokens": args.max_new_tokens}
     batching = {"batch_size": args.batch_size or 1, "group_by_image": args.group_by_image}
     if args.engine == "vllm":
@@ -241,13 +235,13 @@ def put_on(model, adapter: str) -> PeftModel:
         ) from error
 
 
-def fingerprint(args: PredictArguments, answers: dict[str, Any]) -> dict[str, Any]:
+def fingerprint(args: PredictArguments, answers: AnswerSettings) -> dict[str, Any]:
     """Everything the predictions depend on."""
     given = asdict(args)
     for name in ("output_file", "question", "image", "question_type", "candidates", "json"):
         del given[name]
     files = [model_files(args.model_name_or_path), model_files(args.adapter)]
-    return given | answers | {"model files": files, "data": sha256_file(args.records)}
+    return given | asdict(answers) | {"model files": files, "data": sha256_file(args.records)}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from vqa import plans, runs
+from vqa.adapters import save_merged
 from vqa.arguments import (
     DataArguments,
     ModelArguments,
@@ -37,7 +38,6 @@ from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
 from vqa.head import answer_loss
-from vqa.models import save_merged
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
 from vqa.row_training import TrainsOnRows
 from vqa.rows import plan_rows

@@ -35,13 +35,14 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.results import machine, record, rounded
 from benchmarks.stock import stock_rows
 from benchmarks.workloads import QWEN_TINY, STYLE, Shape, qwen_model, qwen_processor, write_records
+from vqa.adapters import lora_targets
 from vqa.branches import attend_to_branches
 from vqa.cli import option, parse_arguments, run
 from vqa.collators import AnswerCollator
 from vqa.encoding import PromptEncoder
 from vqa.files import write_json
 from vqa.head import answer_loss
-from vqa.models import ARCHITECTURES, count_parameters, lora_targets
+from vqa.models import ARCHITECTURES, count_parameters
 from vqa.records import read_records
 
 PEAK_FLOPS = 989e12

@@ -5,13 +5,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests.helpers import write_records
+from vqa.adapters import lora_targets
 from vqa.branches import attend_to_branches, check_kernel, shared_length
 from vqa.collators import AnswerCollator
 from vqa.encoding import IGNORED, PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import build_feature_cache, replay_features
 from vqa.head import answer_loss
-from vqa.models import freeze, inner_model, lora_targets
+from vqa.models import freeze, inner_model
 from vqa.records import read_records
 from vqa.row_training import compare_losses
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -9,10 +10,17 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
 from vqa import plans
+from vqa.adapters import adapter_of, lora_targets
 from vqa.cli import option
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
-from vqa.models import build_on_meta, freeze, load_model, load_processor, load_with_unsloth, lora_targets
+from vqa.models import (
+    build_on_meta,
+    freeze,
+    load_model,
+    load_processor,
+    load_with_unsloth,
+)
 from vqa.records import load_dataset
 from vqa.sampling import parse_weights, record_weights, spread
 from vqa.training import allow_fsdp_on_cpu, check_box_format
@@ -55,8 +63,27 @@ class ModelArguments:
 
 
 @dataclass
-class RecordTrainingArguments:
-    """What every trainer of records takes; before a TRL config among the bases, it sets its defaults."""
+class TrainerArguments:
+    """What every trainer here takes; before a TRL config among the bases, it sets its defaults."""
+
+    dry_run: bool = option(False, "check data and config, print the plan; no weights, no network")
+    bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
+    remove_unused_columns: bool | None = option(False, "keep false: the records' fields are needed")
+    gradient_checkpointing: bool = option(False, "recompute activations in the backward pass")
+    report_to: list[str] = option(["none"], "trackio, wandb, tensorboard or none")
+    logging_steps: float = option(10, "log every so many steps")
+
+    def __post_init__(self) -> None:
+        if self.bf16 is None:
+            self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
+        self.use_cpu = self.use_cpu or not torch.cuda.is_available()
+        super().__post_init__()
+        allow_fsdp_on_cpu()
+
+
+@dataclass
+class RecordTrainingArguments(TrainerArguments):
+    """What trainers take that learn from the records' own answers."""
 
     answer_style: str = option(
         "short", "short, structured, think, transcribe, or shares: short=0.7,structured=0.3"
@@ -70,23 +97,13 @@ class RecordTrainingArguments:
         None, "tokens a device and step, padding and all, in place of per_device_train_batch_size"
     )
     max_logits: int = option(2**27, "most logits built at once")
-    dry_run: bool = option(False, "check data and config, print the plan; no weights, no network")
-    bf16: bool | None = option(None, "bfloat16 autocast; default: where there is a GPU that has it")
-    remove_unused_columns: bool | None = option(False, "keep false: the collator reads the records' fields")
-    gradient_checkpointing: bool = option(False, "recompute activations in the backward pass")
-    report_to: list[str] = option(["none"], "trackio, wandb, tensorboard or none")
-    logging_steps: float = option(10, "log every so many steps")
 
     def __post_init__(self) -> None:
         check_box_format(self.box_format)
         for name in ("questions_per_image", "tokens_per_batch"):
             if vars(self)[name] is not None and vars(self)[name] < 1:
                 raise UserError(f"--{name} {vars(self)[name]}: 1 or more")
-        if self.bf16 is None:
-            self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
-        self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
-        allow_fsdp_on_cpu()
 
 
 def load_records(data: DataArguments) -> tuple[Dataset, Dataset | None, list[float] | None]:
@@ -116,10 +133,20 @@ def _refuse_unlabelled(train: Dataset) -> None:
 def build_model(
     names: ModelArguments, args: TrainingArguments
 ) -> tuple[PreTrainedModel, ProcessorMixin | None, LoraConfig | None]:
-    """The model, its processor (None in a dry run far from the hub) and the LoRA config (or None)."""
+    """The model, its processor (None in a dry run far from the hub) and the LoRA config (or None).
+
+    From the folder of an adapter, that adapter goes on training, and no further one is put on it.
+    """
+    adapter = Path(names.model_name_or_path) / "adapter_config.json"
+    if adapter.is_file() and names.lora_rank:
+        raise UserError(
+            f"--lora_rank: {names.model_name_or_path} is an adapter, which keeps its own rank; leave it out"
+        )
     if args.dry_run:
         model = build_on_meta(names.model_name_or_path, args.trust_remote_code)
         processor = plans.processor_if_local(names.model_name_or_path)
+        if adapter.is_file():
+            return model, processor, adapter_of(model, names.model_name_or_path)
     elif names.backend == "unsloth":
         model, processor = load_with_unsloth(names.model_name_or_path, names.load_in_4bit)
     else:
@@ -130,6 +157,7 @@ def build_model(
             attn_implementation=names.attn_implementation,
             load_in_4bit=names.load_in_4bit,
             trust_remote_code=args.trust_remote_code,
+            trainable_adapter=True,
         )
     freeze(model, names.freeze)
     if not names.lora_rank:

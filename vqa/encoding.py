@@ -5,11 +5,14 @@ generation continues from, and the supervised ones are the answer's and its end 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jinja2
 import torch
+from PIL import Image
 from qwen_vl_utils import fetch_image
 from transformers import ProcessorMixin
 
@@ -39,6 +42,9 @@ class PromptEncoder:
         min_pixels, max_pixels: limits for the image as the model sees it, for families that resize by area.
         image_max_pixels: larger image files are refused (decompression bombs).
         feature_cache: vision features computed before; then `pixel_values` holds features.
+
+    Attributes:
+        open: an image by its path; another function may give images that lie in no file.
     """
 
     def __init__(
@@ -52,7 +58,7 @@ class PromptEncoder:
     ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.image_max_pixels = image_max_pixels
+        self.open: Callable[[str], Image.Image] = partial(open_image, max_pixels=image_max_pixels)
         self.feature_cache = feature_cache
         self.is_qwen = type(processor).__name__ in QWEN_PROCESSORS
         if not self.is_qwen and (min_pixels or max_pixels):
@@ -73,15 +79,20 @@ class PromptEncoder:
 
     # Text
 
-    def render(self, messages: list[dict[str, Any]]) -> str:
-        """The prompt's text by the model's chat template, open for the assistant's answer."""
+    def messages(self, record: dict[str, Any], style: str) -> list[dict[str, Any]]:
+        """Chat messages that ask a record's question, as the model's chat template takes them."""
         messages = [
             {**message, "content": [self._as_plain_text(part) for part in message["content"]]}
-            for message in messages
+            for message in build_prompt(record, style)
         ]
-        if not self._system_role and messages[0]["role"] == "system":
-            system, user, *rest = messages
-            messages = [{**user, "content": [*system["content"], *user["content"]]}, *rest]
+        if not self._system_role:
+            system, user = messages
+            messages = [{**user, "content": [*system["content"], *user["content"]]}]
+        return messages
+
+    def render(self, record: dict[str, Any], style: str) -> str:
+        """The prompt's text by the model's chat template, open for the assistant's answer."""
+        messages = self.messages(record, style)
         return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def _as_plain_text(self, part: dict[str, Any]) -> dict[str, Any]:
@@ -121,13 +132,13 @@ class PromptEncoder:
 
     # Images
 
-    def load_image(self, path: str):
+    def load_image(self, path: str) -> Image.Image:
         """The image as the processor takes it; the Qwen families are resized here, by qwen-vl-utils' rule.
 
         qwen-vl-utils and transformers disagree on very thin images (the former rounds a side up to one
         patch before it looks at the area); training and prediction both use the former's sizes.
         """
-        image = open_image(path, self.image_max_pixels)
+        image = self.open(path)
         if not self.is_qwen:
             return image
         patch_size = self.processor.image_processor.patch_size
@@ -140,7 +151,7 @@ class PromptEncoder:
 
     def encode(self, records: list[dict[str, Any]], style: str) -> list[EncodedPrompt]:
         """Encode the prompt of each record in one answer style; records with the same images share them."""
-        texts = [self.render(build_prompt(record, style)) for record in records]
+        texts = [self.render(record, style) for record in records]
         first: dict[tuple[str, ...], tuple[EncodedPrompt, list[int], int]] = {}
         prompts = []
         for record, text in zip(records, texts, strict=True):

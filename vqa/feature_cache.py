@@ -7,7 +7,7 @@ hash, and refused when one of them changed.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
@@ -184,38 +184,50 @@ def _write_shard(directory, index, model, encoder, keys, paths, batch_size, bar)
     write_json(directory / "index.json", index)
 
 
-@torch.no_grad()
 def tower_features(model: nn.Module, encoder: "PromptEncoder", prompts: list) -> list[torch.Tensor]:
     """Each image's input to the connector, on the CPU.
 
     Shape of each: (1, patches, width), (tiles, patches, width) or (patches, width).
     """
     inner = inner_model(model)
-    connectors = _connectors(inner)
-    captured: list[torch.Tensor] = []
-    hooks = [
-        connector.register_forward_pre_hook(lambda module, args: captured.append(args[0].detach()))
-        for connector in connectors
-    ]
     batch = {
         name: value.to(model.device)
         for name, value in encoder.batch(prompts).items()
         if name not in ("input_ids", "attention_mask", "mm_token_type_ids")
     }
+    features = connector_inputs(inner, inner.get_image_features, batch)
+    if "image_grid_thw" in batch:
+        rows = batch["image_grid_thw"].prod(-1).tolist()
+    else:
+        rows = [prompt.image_inputs["pixel_values"].shape[-4] for prompt in prompts]
+    return [part.cpu() for part in torch.split(features, rows)]
+
+
+@torch.no_grad()
+def connector_inputs(
+    inner: nn.Module, run_tower: Callable[..., Any], images: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """What the tower gives the connector for a batch's image tensors, joined as `pixel_values` are.
+
+    Args:
+        inner: the module that holds tower and connector.
+        run_tower: its class's `get_image_features`, bound.
+    """
+    captured: list[torch.Tensor] = []
+    hooks = [
+        connector.register_forward_pre_hook(lambda module, args: captured.append(args[0].detach()))
+        for connector in _connectors(inner)
+    ]
     try:
-        inner.get_image_features(**batch)
+        run_tower(**images)
     finally:
         for hook in hooks:
             hook.remove()
     # Qwen3-VL: the deepstack mergers run before the last one; side by side along the width.
     features = torch.cat([captured[-1], *captured[:-1]], dim=-1)
-    if "image_grid_thw" in batch:
-        if inner.config.model_type == "qwen2_5_vl":
-            features = _undo_windows(inner.visual, features, batch["image_grid_thw"])
-        rows = batch["image_grid_thw"].prod(-1).tolist()
-    else:
-        rows = [prompt.image_inputs["pixel_values"].shape[-4] for prompt in prompts]
-    return [part.cpu() for part in torch.split(features, rows)]
+    if inner.config.model_type == "qwen2_5_vl":
+        features = _undo_windows(inner.visual, features, images["image_grid_thw"])
+    return features
 
 
 def _connectors(inner: nn.Module) -> list[nn.Module]:
@@ -266,10 +278,11 @@ def replay_features(model: nn.Module) -> None:
     """From now on `pixel_values` holds cached features: only the connector runs. Weights stay in place."""
     inner = inner_model(model)
     _connectors(inner)
-    inner.get_image_features = MethodType(_replay, inner)
+    inner.get_image_features = MethodType(replay, inner)
 
 
-def _replay(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | None = None, **kwargs: Any):
+def replay(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | None = None, **kwargs: Any):
+    """`get_image_features` of a model whose `pixel_values` hold what enters the connector."""
     connectors = _connectors(self)
     weight = next(connectors[-1].parameters())
     features = pixel_values.to(weight.dtype)

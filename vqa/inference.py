@@ -14,12 +14,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from vqa.answers import complete_structured, complete_structured_head, complete_think_head
 from vqa.branches import shared_length
+from vqa.confidences import softmax
 from vqa.constraints import json_answer_grammar, structured_head_grammar, think_head_grammar, untagged_grammar
 from vqa.decisions import (
     MAX_NEW_TOKENS,
@@ -155,7 +155,7 @@ def _score(
         own.append([row[count:] for row in ids])
     scores = score_completions(settings.model, encoder, prompts.continued(indices, shared), own)
     for texts, sums in zip(written, scores, strict=True):
-        probabilities = torch.tensor(sums, dtype=torch.float64).softmax(0).tolist()
+        probabilities = softmax(sums)
         best = max(range(len(sums)), key=sums.__getitem__)
         yield texts[list(texts)[best]], probabilities[best], dict(zip(texts, sums, strict=True))
 

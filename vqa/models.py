@@ -136,6 +136,7 @@ def load_model(
     load_in_4bit: bool = False,
     trust_remote_code: bool = False,
     device_map: Any = None,
+    trainable_adapter: bool = False,
 ) -> PreTrainedModel:
     """An image-text-to-text model from safetensors; of an adapter folder, its base with the adapter on top.
 
@@ -144,6 +145,7 @@ def load_model(
         attn_implementation: `flex_attention` is for the language model alone, the tower keeps SDPA.
         load_in_4bit: NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314); the
             vision tower and connector stay as they are.
+        trainable_adapter: an adapter's weights are to be trained on.
 
     Raises:
         UserError: missing files, or a checkpoint that is not of a supported kind.
@@ -188,7 +190,9 @@ def load_model(
     # FSDP wraps these classes and stops at one that the model lacks (LLaVA over CLIP names CLIP's text side).
     present = {type(module).__name__ for module in model.modules()}
     model._no_split_modules = [name for name in model._no_split_modules or [] if name in present]
-    return PeftModel.from_pretrained(model, adapter) if adapter else model
+    if adapter is None:
+        return model
+    return PeftModel.from_pretrained(model, adapter, is_trainable=trainable_adapter)
 
 
 def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -240,17 +244,6 @@ def freeze(model: nn.Module, parts: list[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def lora_targets(model: nn.Module, parts: list[str]) -> list[str]:
-    """Full names of the linear layers of the given parts, but the LM head: what LoRA adapts."""
-    family = family_of(model.config)
-    head = model.get_output_embeddings()
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head and family.part_of(name) in parts
-    ]
-
-
 def load_weights(model: PreTrainedModel, checkpoint: str | Path) -> None:
     """Copy a checkpoint's weights into a model that exists, every one of them.
 
@@ -281,10 +274,3 @@ def load_with_unsloth(name_or_path: str, load_in_4bit: bool) -> tuple[nn.Module,
     from unsloth import FastVisionModel
 
     return FastVisionModel.from_pretrained(name_or_path, load_in_4bit=load_in_4bit)
-
-
-def save_merged(model: PeftModel, processor: ProcessorMixin, output_dir: str | Path) -> None:
-    """Save base and adapter as one plain model, with its processor."""
-    merged = model.merge_and_unload()
-    merged.save_pretrained(output_dir)
-    processor.save_pretrained(output_dir)

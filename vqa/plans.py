@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -102,6 +102,26 @@ def device_memory() -> tuple[str, int]:
     return "RAM", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def parameter_table(name: str, counts: dict[str, dict[str, int]], has_adapters: bool) -> Table:
+    """What each part of the model has, and how much of it trains."""
+    table = Table("part", "parameters", "trainable", "", title=name, title_justify="left")
+    for part in PARTS:
+        total, trainable = counts[part]["total"], counts[part]["trainable"]
+        state = (
+            "frozen"
+            if not trainable
+            else "trains"
+            if trainable == total
+            else "adapters"
+            if has_adapters
+            else "partly"
+        )
+        table.add_row(part, f"{total:,}", f"{trainable:,}", state)
+    total, trainable = (sum(part[key] for part in counts.values()) for key in ("total", "trainable"))
+    table.add_row("all", f"{total:,}", f"{trainable:,}", f"{100 * trainable / total:.1f}%", style="bold")
+    return table
+
+
 def print_plan(
     model,
     lora,
@@ -114,24 +134,8 @@ def print_plan(
     """Print the tables of parameters and derived numbers."""
     console = Console()
     counts = parameter_counts(model, lora)
-    table = Table(
-        "part", "parameters", "trainable", "", title=f"{model_args.model_name_or_path}", title_justify="left"
-    )
-    for part in PARTS:
-        total, trainable = counts[part]["total"], counts[part]["trainable"]
-        state = (
-            "frozen"
-            if not trainable
-            else "trains"
-            if trainable == total
-            else "adapters"
-            if lora
-            else "partly"
-        )
-        table.add_row(part, f"{total:,}", f"{trainable:,}", state)
-    total, trainable = (sum(part[key] for part in counts.values()) for key in ("total", "trainable"))
-    table.add_row("all", f"{total:,}", f"{trainable:,}", f"{100 * trainable / total:.1f}%", style="bold")
-    console.print(table)
+    has_adapters = lora is not None or isinstance(model, PeftModel)
+    console.print(parameter_table(model_args.model_name_or_path, counts, has_adapters))
 
     accumulated = args.gradient_accumulation_steps * args.world_size
     batch, a_device = args.per_device_train_batch_size * accumulated, f"{args.per_device_train_batch_size}"
@@ -169,24 +173,42 @@ def print_plan(
     else:
         numbers.add_row("tokens a question", unknown)
         numbers.add_row("supervised tokens", unknown)
-    bytes_per_weight = 2 if _trains_in_16_bits(model, model_args) else 4
+    length = shape["mean_length"] if shape else args.max_length or 1024
+    note = "" if shape else f", rows taken as {args.max_length or 1024} tokens"
+    add_memory(numbers, model, counts, length, note, model_args, args)
+    console.print(numbers)
+
+
+def add_memory(
+    numbers: Table,
+    model: nn.Module,
+    counts: dict[str, dict[str, int]],
+    length: float,
+    note: str,
+    model_args: Any,
+    args: Any,
+) -> None:
+    """Put the estimate of memory and what the machine has at the end of a table.
+
+    Args:
+        length: tokens of a row in training.
+        note: what to say of the estimate besides.
+    """
     memory = estimate_memory(
         model,
         counts,
-        bytes_per_weight=bytes_per_weight,
+        bytes_per_weight=2 if _trains_in_16_bits(model, model_args) else 4,
         rows=args.per_device_train_batch_size,
-        length=shape["mean_length"] if shape else args.max_length or 1024,
+        length=length,
         checkpointing=args.gradient_checkpointing,
         in_4bit=model_args.load_in_4bit,
     )
     name, available = device_memory()
     parts = ", ".join(f"{key} {value / 2**30:.2f}" for key, value in memory.items())
-    length = "" if shape else f", rows taken as {args.max_length or 1024} tokens"
     numbers.add_row(
-        "memory", f"about {sum(memory.values()) / 2**30:.2f} GiB a device, unsharded ({parts}{length})"
+        "memory", f"about {sum(memory.values()) / 2**30:.2f} GiB a device, unsharded ({parts}{note})"
     )
     numbers.add_row("this machine", f"{available / 2**30:.1f} GiB ({name})")
-    console.print(numbers)
 
 
 def _trains_in_16_bits(model: nn.Module, model_args: Any) -> bool:

@@ -54,7 +54,7 @@ def build_answer(
         box_format: `norm1000`, or `pixels` of the resized image (Qwen2.5-VL).
         resized_sizes: (width, height) of each image as the model sees it; needed for `pixels`.
     """
-    answer = _target(record) if record["answerable"] else UNANSWERABLE
+    answer = spelt_as_target(record, record["answers"][0]) if record["answerable"] else UNANSWERABLE
     if style in ("short", "transcribe"):
         return answer
     if style == "think":
@@ -69,9 +69,9 @@ def build_answer(
     )
 
 
-def _target(record: dict[str, Any]) -> str:
-    """The first accepted answer, of a closed type in the candidates' spelling: what scoring will look for."""
-    answer, candidates = record["answers"][0], record["answer_candidates"] or []
+def spelt_as_target(record: dict[str, Any], answer: str) -> str:
+    """An answer, of a closed type in the spelling of the candidate that it means: what scoring looks for."""
+    candidates = record["answer_candidates"] or []
     if answer in candidates:
         return answer
     kind = record["question_type"]

@@ -67,18 +67,24 @@ class _Row:
 
 @torch.no_grad()
 def score_completions(
-    model: nn.Module, encoder: PromptEncoder, prompts: PrefilledPrompts, completions: list[list[list[int]]]
+    model: nn.Module,
+    encoder: PromptEncoder,
+    prompts: PrefilledPrompts,
+    completions: list[list[list[int]]],
+    max_cache_bytes: int | None = MAX_CACHE_BYTES,
 ) -> list[list[float]]:
     """log p of every completion of every prompt: sums over its tokens, in nats.
 
     Args:
         completions: for each prompt, the token ids of its completions, none of them empty.
+        max_cache_bytes: of copied keys and values in a forward; what goes beyond takes another. None: all in
+            one, where several processes have to run the same number.
     """
     scores = [[0.0] * len(texts) for texts in completions]
     if prompts.cache is None:
         return _score_by_full_forward(model, encoder, prompts, completions)
     rows = _rows(prompts, completions)
-    size = max(1, MAX_CACHE_BYTES // prompts.row_bytes())
+    size = len(rows) if max_cache_bytes is None else max(1, max_cache_bytes // prompts.row_bytes())
     with masked_attention(model):
         for first in range(0, len(rows), size):
             _score_rows(model, encoder, prompts, rows[first : first + size], scores)

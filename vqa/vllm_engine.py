@@ -20,7 +20,6 @@ from vqa.decisions import (
 )
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
-from vqa.prompts import build_prompt
 
 
 def check_vllm() -> None:
@@ -65,7 +64,7 @@ class VllmEngine:
         prompts, parameters, sizes = [], [], []
         for record in records:
             images = [self.encoder.load_image(path) for path in record["images"]]
-            prompt: dict[str, Any] = {"prompt": self.encoder.render(build_prompt(record, style))}
+            prompt: dict[str, Any] = {"prompt": self.encoder.render(record, style)}
             if images:
                 prompt["multi_modal_data"] = {"image": images}
             grammar = None
