@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw
 
 from vqa.collators import AnswerCollator
-from vqa.encoding import IGNORED
+from vqa.encoding import IGNORED, PromptEncoder
 from vqa.synthesis.shapes import generate_scene
+from vqa.tiny_models import build_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 COLORS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (30, 60, 220), "yellow": (240, 220, 40)}
@@ -80,6 +82,27 @@ def run_script(
         text=True,
         timeout=timeout,
     )
+
+
+def sharpened(family):
+    """A tiny model that is not indifferent: freshly made ones hardly look at their input."""
+    model, processor = build_tiny_model(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5)
+    return model, PromptEncoder(processor)
+
+
+def plain_score(model, encoder, prompt, completion):
+    """log p of a completion by one forward over the whole text, written the obvious way."""
+    batch = encoder.batch([prompt], [completion])
+    labels = batch.pop("labels")
+    with torch.no_grad():
+        log_probs = model(**batch, use_cache=False).logits[0, :-1].double().log_softmax(-1)
+    start = len(prompt.input_ids) - 1
+    assert labels[0, start + 1 :].tolist() == completion
+    return sum(log_probs[start + step, token].item() for step, token in enumerate(completion))
 
 
 class ShiftedLabels(AnswerCollator):

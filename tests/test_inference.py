@@ -9,7 +9,7 @@ from transformers import DynamicCache
 import vqa.head
 import vqa.prefixes
 import vqa.scoring
-from tests.helpers import write_records
+from tests.helpers import plain_score, sharpened, write_records
 from vqa.answers import parse_structured
 from vqa.constraints import number_grammar, structured_grammar
 from vqa.decisions import (
@@ -20,13 +20,12 @@ from vqa.decisions import (
     plan_batches,
     read_decision,
 )
-from vqa.encoding import PromptEncoder
 from vqa.generation import generate
 from vqa.inference import decide
 from vqa.prefixes import prefill
 from vqa.records import read_records
 from vqa.scoring import score_completions
-from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
+from vqa.tiny_models import TINY_FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +42,6 @@ def any_model(request):
 @pytest.fixture(scope="module")
 def model():
     return sharpened("qwen2_vl")
-
-
-def sharpened(family):
-    """A tiny model that is not indifferent: freshly made ones hardly look at their input."""
-    model, processor = build_tiny_model(family)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(5)
-    return model, PromptEncoder(processor)
-
-
-def plain_score(model, encoder, prompt, completion):
-    """log p of a completion by one forward over the whole text, written the obvious way."""
-    batch = encoder.batch([prompt], [completion])
-    labels = batch.pop("labels")
-    with torch.no_grad():
-        log_probs = model(**batch, use_cache=False).logits[0, :-1].double().log_softmax(-1)
-    start = len(prompt.input_ids) - 1
-    assert labels[0, start + 1 :].tolist() == completion
-    return sum(log_probs[start + step, token].item() for step, token in enumerate(completion))
 
 
 def score(model, encoder, prompts, completions, **options):
