@@ -20,6 +20,7 @@ Choose and weigh rewards, put in your own, look before you train, go on after a 
 
 import sys
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from transformers import ProcessorMixin, set_seed
@@ -40,6 +41,7 @@ from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_memory import remember_features
 from vqa.live_counterfactuals import LiveCounterfactuals
+from vqa.models import shipped_config
 from vqa.rollout_plan import print_rollout_plan
 from vqa.rollouts import (
     RECORDED,
@@ -156,6 +158,8 @@ def main() -> None:
     """Parse, check the data and the rewards, print the plan, train."""
     data, names, args = parse_arguments(DataArguments, ModelArguments, VQAGRPOConfig, description=__doc__)
     start = args.sft_checkpoint or names.model_name_or_path
+    if args.dry_run and names.model_name_or_path and not Path(start).exists():
+        start = names.model_name_or_path  # the first stage has not run yet
     if not data.train_files or not start:
         raise UserError(
             "--train_files and --sft_checkpoint or --model_name_or_path are needed (or a --config with them)"
@@ -173,7 +177,11 @@ def main() -> None:
         similarity = encoder.similarity
     rewards = configured_rewards(weights, find_reward, args.reward_options, similarity)
     settings = answer_settings(
-        start, box_format=args.box_format, min_pixels=names.min_pixels, max_pixels=names.max_pixels
+        start,
+        shipped_config(start) if args.dry_run else start,
+        box_format=args.box_format,
+        min_pixels=names.min_pixels,
+        max_pixels=names.max_pixels,
     )
     args.box_format = settings.box_format
     set_seed(args.seed)
@@ -194,8 +202,10 @@ def main() -> None:
     if args.dry_run:
         return
     checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    if settings.style not in (STYLE, "short") and is_main_process():
-        print(f"{start} was fine-tuned on {settings.style} answers, not structured ones", file=sys.stderr)
+    if settings.style != STYLE and is_main_process():
+        print(
+            f"warning: {start}: not fine-tuned on {STYLE} answers, so few may earn anything", file=sys.stderr
+        )
 
     rows = rollout_rows(train, encoder, settings.box_format)
     generating = rollout_processor(processor, encoder)

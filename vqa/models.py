@@ -195,14 +195,19 @@ def load_model(
     return PeftModel.from_pretrained(model, adapter, is_trainable=trainable_adapter)
 
 
-def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The architecture without weights (meta device): what a dry run needs to count parameters.
+def shipped_config(name_or_path: str) -> str:
+    """The folder that holds a model's config here, or the name itself.
 
     The configs of the models that shipped recipes name lie in `configs/architectures`, so that these recipes
     can be checked where no hub is in reach.
     """
     known = ARCHITECTURES / name_or_path
-    config = load_config(str(known) if known.is_dir() else name_or_path, trust_remote_code)
+    return str(known) if known.is_dir() else name_or_path
+
+
+def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The architecture without weights (meta device): what a dry run needs to count parameters."""
+    config = load_config(shipped_config(name_or_path), trust_remote_code)
     family_of(config)
     with init_empty_weights():
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)

@@ -1,0 +1,284 @@
+"""The medical recipe at small size, over several seeds: what GRPO adds to SFT, and what each reward is for.
+
+For every seed: SFT; GRPO with all rewards, then once without each; greedy free answers of every model on
+held-out records, on the same without their evidence and without a random region; metrics of each. Then means
+over the seeds with intervals, the change of the flip-rate gap with a paired one, and the reward curves.
+
+    python -m benchmarks.medical --dataset easy_vqa
+    python -m benchmarks.medical --dataset brain_atlas --ablations ""
+
+What is there already is not made again. Writes OUTPUT/DATASET/summary.json and docs/images/grpo_DATASET.png.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from scipy import stats
+
+from rewards import DEFAULT_WEIGHTS
+from vqa.cli import option, parse_arguments, run
+from vqa.files import write_json
+from vqa.metrics.bootstrap import cluster_numbers, image_cluster, resampled_counts
+from vqa.metrics.counterfactual import flips, joined_by_id
+from vqa.predictions import read_predictions
+from vqa.questions import judge
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"easy_vqa": "data/easy_vqa_splits", "brain_atlas": "data/brain_atlas"}
+METRICS = {
+    "valid JSON": ("format", "valid_rate"),
+    "accuracy": ("overall", "accuracy"),
+    "Acc@0.5": ("grounding", "acc_at_50"),
+    "ROI flips": ("counterfactual", "roi_flip_rate"),
+    "random flips": ("counterfactual", "random_flip_rate"),
+    "gap": ("counterfactual", "faithfulness_gap"),
+}
+
+
+@dataclass
+class MedicalArguments:
+    """Which runs."""
+
+    dataset: str = option("easy_vqa", f"one of {', '.join(FOLDERS)}")
+    seeds: list[int] = option([0, 1, 2], "of data order, initial adapters, sampling")
+    ablations: str = option(",".join(DEFAULT_WEIGHTS), "rewards to leave out, one at a time")
+    test_records: int = option(1500, "held-out questions answered by each model, the first so many")
+    jobs: int = option(2, "runs side by side, one thread each")
+    output_dir: str = option("outputs/medical", "where runs and numbers go")
+
+
+def script(log: Path, name: str, *arguments: Any) -> None:
+    """Run one of the project's scripts with one thread, its output in a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, name, *map(str, arguments)]
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file, stderr=file
+        )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: failed, see {log}")
+
+
+class Recipe:
+    """The runs of one data set, each in a folder of its own."""
+
+    def __init__(self, args: MedicalArguments) -> None:
+        self.args = args
+        self.data = ROOT / FOLDERS[args.dataset]
+        self.output = ROOT / args.output_dir / args.dataset
+        self.sets: dict[str, Path] = {}
+
+    def prepare(self) -> None:
+        """The held-out records: the first of the test split that have boxes, and their masked copies."""
+        manifest = json.loads((self.data / "manifest.json").read_text(encoding="utf-8"))
+        held_out = self.output / "held_out"
+        if not (held_out / "test.jsonl").is_file():
+            held_out.mkdir(parents=True, exist_ok=True)
+            lines = (self.data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            (held_out / "test.jsonl").write_text("".join(lines[: self.args.test_records]), encoding="utf-8")
+            root = os.path.relpath((self.data / manifest.get("image_root", ".")).resolve(), held_out)
+            write_json(held_out / "manifest.json", {"image_root": root})
+        masked = self.output / "held_out_masked"
+        if not (masked / "random" / "test.jsonl").is_file():
+            shutil.rmtree(masked, ignore_errors=True)
+            options = ("--records", held_out / "test.jsonl", "--output_dir", masked)
+            script(self.output / "masked.log", "prepare_data.py", "counterfactuals", *options)
+        self.sets = {
+            "test": held_out / "test.jsonl",
+            "roi": masked / "roi" / "test.jsonl",
+            "random": masked / "random" / "test.jsonl",
+        }
+
+    def seed(self, seed: int) -> None:
+        """All runs of one seed."""
+        start = self.output / f"seed{seed}" / "sft"
+        files = ("--train_files", self.data / "train.jsonl", "--seed", seed)
+        if not (start / "run.json").is_file():
+            config = f"configs/medical/sft_{self.args.dataset}.yaml"
+            script(start / "log", "train_sft.py", "--config", config, *files, "--output_dir", start)
+        self.judge(start)
+        for name, weights in self.arms().items():
+            folder = start.parent / name
+            if not (folder / "run.json").is_file():
+                script(
+                    folder / "log",
+                    "train_grpo.py",
+                    *("--config", f"configs/medical/grpo_{self.args.dataset}.yaml", *files),
+                    *("--sft_checkpoint", start, "--output_dir", folder, "--weights", weights),
+                    *("--validation_file", self.data / "validation.jsonl", "--eval_on_start", "true"),
+                )
+            self.judge(folder)
+
+    def arms(self) -> dict[str, str]:
+        """Name of each GRPO run -> its weights; a reward that is left out is still logged."""
+        arms = {"grpo": DEFAULT_WEIGHTS}
+        for left_out in filter(None, self.args.ablations.split(",")):
+            arms[f"without_{left_out}"] = DEFAULT_WEIGHTS | {left_out: 0.0}
+        return {name: ",".join(f"{k}={v:g}" for k, v in weights.items()) for name, weights in arms.items()}
+
+    def judge(self, model: Path) -> None:
+        """Answers and metrics of a model."""
+        if (model / "metrics.json").is_file():
+            return
+        for name, records in self.sets.items():
+            answers = ("--records", records, "--output_file", model / f"{name}.jsonl", "--decoding", "free")
+            script(model / f"{name}.log", "predict.py", "--model_name_or_path", model, *answers)
+        script(
+            model / "evaluate.log",
+            "evaluate.py",
+            *("--predictions_file", model / "test.jsonl", "--output_dir", model),
+            *("--roi_predictions", model / "roi.jsonl", "--random_predictions", model / "random.jsonl"),
+        )
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95% interval by Student's t over the seeds."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, float("nan")
+    spread = statistics.stdev(values) / len(values) ** 0.5
+    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
+
+
+def gap_parts(folder: Path) -> dict[str, np.ndarray]:
+    """Of each held-out record: whether it counts for the gap (right, in both masked files), and its part."""
+    rows = read_predictions(folder / "test.jsonl")
+    roi, random = (
+        joined_by_id(rows, read_predictions(folder / f"{name}.jsonl"), name) for name in ("roi", "random")
+    )
+    counts = np.array(
+        [judge(row) and a is not None and b is not None for row, a, b in zip(rows, roi, random, strict=True)]
+    )
+    difference = np.array(flips(rows, roi), dtype=float) - np.array(flips(rows, random), dtype=float)
+    return {
+        "clusters": cluster_numbers([image_cluster(row) for row in rows]),
+        "counts": counts.astype(float),
+        "parts": counts * difference,
+    }
+
+
+def gap_change(pairs: list[tuple[Path, Path]], resamples: int = 4000) -> dict[str, Any]:
+    """Gap after less gap before, mean over the seeds, with a bootstrap interval over whole images.
+
+    The same images are drawn for both models and all seeds: the interval is paired.
+    """
+    sums = []
+    for before, after in pairs:
+        for folder in (before, after):
+            found = gap_parts(folder)
+            sums += [np.bincount(found["clusters"], found[name]) for name in ("parts", "counts")]
+    totals = np.concatenate(
+        [drawn.astype(float) @ np.stack(sums, 1) for drawn in resampled_counts(len(sums[0]), resamples, 0)]
+    )
+
+    def changes(totals: np.ndarray) -> np.ndarray:
+        gaps = totals[..., ::2] / totals[..., 1::2]
+        return (gaps[..., 1::2] - gaps[..., ::2]).mean(-1)
+
+    low, high = np.percentile(changes(totals), [2.5, 97.5])
+    return {"change": float(changes(np.stack(sums, 1).sum(0))), "interval": [float(low), float(high)]}
+
+
+def summarize(recipe: Recipe) -> dict[str, Any]:
+    """Every figure of every arm: one value a seed, mean and half-width of the interval."""
+    folders = {seed: recipe.output / f"seed{seed}" for seed in recipe.args.seeds}
+    summary: dict[str, Any] = {"seeds": recipe.args.seeds, "records": recipe.args.test_records, "arms": {}}
+    for arm in ("sft", *recipe.arms()):
+        values: dict[str, list[float]] = {}
+        for folder in folders.values():
+            metrics = json.loads((folder / arm / "metrics.json").read_text(encoding="utf-8"))
+            for name, (group, key) in METRICS.items():
+                values.setdefault(name, []).append(metrics[group][key])
+            # Rewards before training are those of the first evaluation of the run with all rewards.
+            run_file = json.loads((folder / ("grpo" if arm == "sft" else arm) / "run.json").read_text())
+            evaluations = [entry for entry in run_file["log"] if "eval_reward" in entry]
+            entry = evaluations[0 if arm == "sft" else -1]
+            total = 0.0
+            for name, weight in DEFAULT_WEIGHTS.items():
+                mean = entry[f"eval_rewards/{name}/mean"]
+                values.setdefault(f"reward {name}", []).append(mean)
+                total += weight * mean
+            values.setdefault("reward", []).append(total)
+            values.setdefault("tokens", []).append(entry["eval_completions/mean_length"])
+        summary["arms"][arm] = {
+            name: {"values": row, "mean": interval(row)[0], "half_width": interval(row)[1]}
+            for name, row in values.items()
+        }
+        if arm != "sft":
+            pairs = [(folder / "sft", folder / arm) for folder in folders.values()]
+            summary["arms"][arm]["gap_change"] = gap_change(pairs)
+            steps = [entry for entry in run_file["log"] if "seconds/update" in entry]
+            seconds = {
+                name.removeprefix("seconds/"): statistics.fmean(entry[name] for entry in steps)
+                for name in steps[0]
+                if name.startswith("seconds/")
+            }
+            summary["arms"][arm]["seconds"] = seconds
+    return summary
+
+
+def draw(recipe: Recipe, picture: Path) -> None:
+    """The curves of the runs with all rewards: total and each reward, the seeds and their mean."""
+    names = ["reward", *(f"rewards/{name}/mean" for name in DEFAULT_WEIGHTS)]
+    figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.8), layout="constrained")
+    for axis, name in zip(axes, names, strict=True):
+        curves = []
+        for seed in recipe.args.seeds:
+            run_file = json.loads((recipe.output / f"seed{seed}" / "grpo" / "run.json").read_text())
+            log = [entry for entry in run_file["log"] if "loss" in entry]
+            steps = [entry["step"] for entry in log]
+            curves.append([entry[name] for entry in log])
+            axis.plot(steps, curves[-1], color="tab:blue", alpha=0.3, linewidth=1)
+        axis.plot(steps, np.mean(curves, axis=0), color="tab:blue", linewidth=2)
+        title = {"reward": "total"}.get(name, name.removeprefix("rewards/").removesuffix("/mean"))
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
+
+
+def print_table(summary: dict[str, Any]) -> None:
+    """Markdown: a row an arm, mean and half-width over the seeds."""
+    names = ["reward", *METRICS, *(f"reward {name}" for name in DEFAULT_WEIGHTS), "tokens"]
+    print(f"| | {' | '.join(names)} | change of the gap |\n|{'---|' * (len(names) + 2)}")
+    for arm, row in summary["arms"].items():
+        cells = [f"{row[name]['mean']:.3f} ± {row[name]['half_width']:.3f}" for name in names]
+        if "gap_change" in row:
+            low, high = row["gap_change"]["interval"]
+            cells.append(f"{row['gap_change']['change']:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"| {arm} | {' | '.join(cells)} |")
+    for arm, row in summary["arms"].items():
+        if "seconds" in row:
+            print(arm, "seconds a step:", {name: round(value, 2) for name, value in row["seconds"].items()})
+
+
+def main() -> None:
+    """Run what is missing, then sum up."""
+    (args,) = parse_arguments(MedicalArguments, description=__doc__)
+    recipe = Recipe(args)
+    recipe.prepare()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for future in [pool.submit(recipe.seed, seed) for seed in args.seeds]:
+            future.result()
+    summary = summarize(recipe)
+    write_json(recipe.output / "summary.json", summary)
+    draw(recipe, ROOT / "docs/images" / f"grpo_{args.dataset}.png")
+    print_table(summary)
+
+
+if __name__ == "__main__":
+    run(main)
