@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vqa.datasets.brain_comparisons import compared
 from vqa.datasets.brain_cross_questions import cross
-from vqa.datasets.brain_questions import Question, caption, compared, facts, visible, whole_slice
-from vqa.datasets.brain_slices import Slice, cut_slice, cuts, draw, place_cross
+from vqa.datasets.brain_cuts import cuts
+from vqa.datasets.brain_questions import Question, caption, facts, visible, whole_slice
+from vqa.datasets.brain_slices import Slice, cut_slice, draw, place_cross
 from vqa.datasets.brain_volumes import BRAINS, NAMES, Packages, extents, read_structures
 from vqa.datasets.converter import Converter, ConvertOptions, RawRow
 from vqa.errors import UserError

@@ -9,11 +9,12 @@ from itertools import combinations
 
 from scipy.ndimage import distance_transform_edt
 
-from vqa.datasets.brain_questions import NEARER, YES_NO, Question, _candidates, _rng, boxes_of, place
+from vqa.datasets.brain_questions import YES_NO, Question, boxes_of, options, place, rng_of
 from vqa.datasets.brain_slices import CROSS_ARM, Slice
 from vqa.datasets.brain_volumes import NAMES
 
 SIDES = ["left", "right"]
+NEARER = 14  # pixels by which one structure must be nearer to the cross than another
 NO_CROSS = ["There is no yellow cross in this picture."]
 # How often each question is asked of a slice without a cross.
 WITHOUT = {
@@ -24,18 +25,18 @@ WITHOUT = {
 
 def cross(view: Slice) -> Iterator[Question]:
     """The questions about the cross, or some of them where there is none."""
-    rng = _rng(view, "cross")
+    rng = rng_of(view, "cross")
     names = rng.choice(["Which structure does the yellow cross mark?", "What lies under the yellow cross?"])
     opened = rng.choice(["Name the structure at the yellow cross.", "What does the yellow cross point at?"])
     side = "On which side of the person's brain is the yellow cross: left or right?"
     if view.cross is None:
         yield from _without(view, rng, names, opened, side)
         return
-    column, row, name, part = view.cross
-    where = f"The yellow cross is in the {place(view, column, row)} of the brain in the picture."
+    name, part = view.cross.name, view.cross.part
+    where = _where(view)
     under = f"The tissue there belongs to the {name}."
     boxes = [part.box]
-    candidates = _candidates(view, rng, name)
+    candidates = options(view, rng, name)
     yield Question("cross_name", name, names, "mcq", [name], candidates, [where, under], boxes)
     told = view.cross_side()
     accepted = [name, f"{told} {name}"] if told and part.side else [name]
@@ -49,11 +50,15 @@ def cross(view: Slice) -> Iterator[Question]:
     yield from _nearer(view, rng)
 
 
+def _where(view: Slice) -> str:
+    return f"The yellow cross is in the {place(view, view.cross.column, view.cross.row)} of the brain here."
+
+
 def _sides(view: Slice, text: str, told: str | None) -> Iterator[Question]:
-    column, row = view.cross[:2]
+    column, row = view.cross.column, view.cross.row
     reach = CROSS_ARM + 1
     boxes = [(column - reach, row - reach, column + reach + 1, row + reach + 1)]
-    if not view.flat:
+    if not view.two_sided:
         steps = ["This is a sagittal slice, which shows one side only.", "Nothing in it tells which side."]
         yield Question("cross_side", "", text, "mcq", [], SIDES, steps)
     elif told:
@@ -72,10 +77,10 @@ def _sides(view: Slice, text: str, told: str | None) -> Iterator[Question]:
 
 
 def _nearer(view: Slice, rng: random.Random) -> Iterator[Question]:
-    column, row, under, _ = view.cross
+    column, row = view.cross.column, view.cross.row
     distance = {}
     for name, parts in view.parts.items():
-        if name != under:
+        if name != view.cross.name:
             steps = [(float(distance_transform_edt(~part.mask)[row, column]), part) for part in parts]
             distance[name] = min(steps, key=lambda item: item[0])
     for one, two in combinations(distance, 2):
@@ -87,7 +92,7 @@ def _nearer(view: Slice, rng: random.Random) -> Iterator[Question]:
         part = distance[near][1]
         middle = ((part.box[0] + part.box[2]) / 2, (part.box[1] + part.box[3]) / 2)
         steps = [
-            f"The yellow cross is in the {place(view, column, row)} of the brain in the picture.",
+            _where(view),
             f"From there it is not as far to the {near}, in the {place(view, *middle)}, as to the {far}.",
         ]
         text = f"Which is nearer to the yellow cross: the {names[0]} or the {names[1]}?"
@@ -100,7 +105,7 @@ def _without(view: Slice, rng: random.Random, names: str, opened: str, side: str
     some = rng.choice(list(view.parts))
     known = [*view.parts, *view.absent]
     if "cross_name" in asked:
-        yield Question("cross_name", "", names, "mcq", [], _candidates(view, rng, some), NO_CROSS)
+        yield Question("cross_name", "", names, "mcq", [], options(view, rng, some), NO_CROSS)
     if "cross_open" in asked:
         yield Question("cross_open", "", opened, "open_ended", [], None, NO_CROSS)
     if "cross_on" in asked:

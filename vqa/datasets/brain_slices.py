@@ -1,4 +1,4 @@
-"""Slices of the brains: which are cut, how each lies in its picture, and which structures it shows where.
+"""A slice of a brain: how it lies in its picture, which structures it shows and where, and its drawn marks.
 
 Display is the radiological one: on axial and coronal slices the picture's left is the person's right, marked
 by a drawn R. Sagittal slices face left or right by chance. Scale, place and a slight tilt differ by slice,
@@ -7,13 +7,13 @@ so that no structure stands where it stood before.
 
 import random
 from dataclasses import dataclass, field
-from itertools import product
 
 import cv2
 import numpy as np
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 
-from vqa.datasets.brain_volumes import BRAINS, GREY, STRUCTURES, SYMMETRIC, T1, WHITE, Volume
+from vqa.datasets.brain_cuts import AXES, Cut
+from vqa.datasets.brain_volumes import BRAINS, GREY, STRUCTURES, T1, WHITE, Volume
 
 SIZE = 224  # pixels a side
 CENTRE = (0.0, -18.0, 4.0)  # mm: the middle of a brain
@@ -21,28 +21,6 @@ SCALE = (1.02, 1.16)  # pixels per mm
 SHIFT = 5.0  # pixels
 TILT = 6.0  # degrees
 GAMMA = (0.85, 1.2)
-AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-STEP = 2  # mm between neighbouring slices
-# First and last mm of blocks of slices; blocks of two splits are 6 mm or more apart. They are the same for
-# all brains, since at one place they all look alike; sagittal ones go by the distance from the midline, since
-# the halves of a brain look alike too. At the midline itself the atlas has gaps.
-BLOCKS = {
-    "axial": {
-        "train": [(-54, -30), (-14, -2), (16, 28), (44, 54), (68, 70)],
-        "validation": [(-24, -20), (60, 62)],
-        "test": [(4, 10), (34, 38)],
-    },
-    "coronal": {
-        "train": [(-96, -78), (-60, -46), (-30, -16), (2, 12), (26, 36), (52, 60)],
-        "validation": [(-40, -36), (18, 20)],
-        "test": [(-72, -66), (-10, -4), (42, 46)],
-    },
-    "sagittal": {
-        "train": [(4, 10), (28, 36), (52, 60)],
-        "validation": [(42, 46)],
-        "test": [(16, 22)],
-    },
-}
 # Structures that a map does not set off from what is around them.
 HIDDEN = {
     GREY: ("lateral ventricle",),
@@ -50,8 +28,6 @@ HIDDEN = {
         *("insula", "cingulate gyrus", "lateral ventricle", "caudate nucleus", "hippocampus", "amygdala"),
     ),
 }
-HELD_OUT = "icbm2009a"  # the brain whose T1 is never trained on
-EVERY = 3  # of the tissue maps' slices only every third
 ABSENT_MARGIN = 8  # mm to either side without a voxel of a structure before it is said not to be in a slice
 FRAGMENT = (20.0, 0.15)  # parts below so many mm2, or of that share of the largest, are dropped
 DARK = 20  # grey value up to which a pixel may be outside of the brain
@@ -59,20 +35,6 @@ MIDLINE = 8  # mm from it within which nobody is asked for a side
 CROSS_ARM, CROSS_WIDTH = 9, 3  # pixels
 CROSS_DEPTH = 4.0  # pixels from the cross's middle to the edge of its structure, at least
 YELLOW = (255, 220, 0)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A slice to make: of which brain, in which plane, at how many mm, for which split."""
-
-    brain: str
-    plane: str
-    position: int
-    split: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.brain}_{self.plane}_{self.position:+04d}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +54,16 @@ class Part:
     mask: np.ndarray = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Cross:
+    """The yellow cross: its middle in pixels, and the structure and part that it lies on."""
+
+    column: int
+    row: int
+    name: str
+    part: Part
+
+
 @dataclass
 class Slice:
     """A slice in its picture.
@@ -106,7 +78,7 @@ class Slice:
         brain_box: of the brain itself, pixels.
         x: (SIZE, SIZE) float, how many mm each pixel lies to the person's right.
         facing: where the front of the head points in the picture; None on coronal slices.
-        cross: (column, row) of the yellow cross's middle and the structure and part it lies on.
+        cross: where one is drawn.
     """
 
     cut: Cut
@@ -118,10 +90,10 @@ class Slice:
     brain_box: tuple[int, int, int, int]
     x: np.ndarray
     facing: str | None
-    cross: tuple[int, int, str, Part] | None = None
+    cross: Cross | None = None
 
     @property
-    def flat(self) -> bool:
+    def two_sided(self) -> bool:
         """Whether the slice shows both sides of the person, the right one at the left of the picture."""
         return self.cut.plane != "sagittal"
 
@@ -131,33 +103,10 @@ class Slice:
 
     def cross_side(self) -> str | None:
         """The person's side that the cross lies on; None in sagittal slices and near the midline."""
-        if self.cross is None or not self.flat:
+        if self.cross is None or not self.two_sided:
             return None
-        x = self.x[self.cross[1], self.cross[0]]
+        x = self.x[self.cross.row, self.cross.column]
         return None if abs(x) < MIDLINE else "right" if x > 0 else "left"
-
-
-def cuts() -> list[Cut]:
-    """All slices, brain by brain, in order of plane and position."""
-    found = []
-    for brain, plane in product(BRAINS, BLOCKS):
-        places = [
-            (position, split)
-            for split, blocks in BLOCKS[plane].items()
-            for first, last in blocks
-            for position in range(first, last + 1, STEP)
-        ]
-        if plane == "sagittal" and brain not in SYMMETRIC:
-            places += [(-position, split) for position, split in places]
-        places.sort()
-        if BRAINS[brain][1] != T1:
-            places = places[::EVERY]
-        found += [
-            Cut(brain, plane, position, split)
-            for position, split in places
-            if brain != HELD_OUT or split != "train"
-        ]
-    return found
 
 
 def cut_slice(cut: Cut, brain: Volume, white_level: float, atlas: Volume, reach: dict) -> Slice:
@@ -194,7 +143,7 @@ def cut_slice(cut: Cut, brain: Volume, white_level: float, atlas: Volume, reach:
         [name for name in absent if name not in hidden],
         whereabouts,
         box,
-        points[0],
+        points[0].astype(np.float32),
         facing,
     )
 
@@ -271,19 +220,19 @@ def place_cross(view: Slice, name: str) -> bool:
         return False
     rows, columns = np.nonzero(depth >= max(CROSS_DEPTH, 0.6 * depth.max()))
     index = rng.randrange(len(rows))
-    view.cross = (int(columns[index]), int(rows[index]), name, part)
+    view.cross = Cross(int(columns[index]), int(rows[index]), name, part)
     return True
 
 
 def draw(view: Slice) -> np.ndarray:
     """The picture as written: (SIZE, SIZE) grey, or (SIZE, SIZE, 3) RGB where the cross is on it."""
     picture = view.grey.copy()
-    if view.flat:
+    if view.two_sided:
         cv2.putText(picture, "R", (6, SIZE // 2 + 7), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
     if view.cross is None:
         return picture
     picture = np.stack([picture] * 3, axis=-1)
-    column, row = view.cross[:2]
+    column, row = view.cross.column, view.cross.row
     half = CROSS_WIDTH // 2
     picture[row - half : row + half + 1, column - CROSS_ARM : column + CROSS_ARM + 1] = YELLOW
     picture[row - CROSS_ARM : row + CROSS_ARM + 1, column - half : column + half + 1] = YELLOW

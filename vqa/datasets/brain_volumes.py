@@ -16,6 +16,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from vqa.errors import UserError
@@ -93,6 +95,7 @@ STRUCTURES = (
     Structure("cerebellum", ("Cerebellum-Cortex", "Cerebellum-White-Matter"), 200, paired=False),
 )
 NAMES = tuple(structure.name for structure in STRUCTURES)
+NOT_NIFTI = (OSError, EOFError, ValueError, ImageFileError, HeaderDataError, WrapStructError)
 # White matter within so many mm of a lobe's cortex is the lobe's; what lies deeper is nobody's.
 LOBE_DEPTH = 8
 
@@ -148,7 +151,7 @@ class Packages:
         try:
             image = nibabel.Nifti1Image.from_bytes(gzip.decompress(packed))
             return Volume(np.asanyarray(image.dataobj), image.affine)
-        except (OSError, EOFError, ValueError, ImageFileError) as error:
+        except NOT_NIFTI as error:
             raise UserError(f"{self.folder}: {name}: no gzipped NIfTI volume: {error}") from error
 
 
