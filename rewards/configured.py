@@ -10,9 +10,9 @@ from vqa.errors import UserError
 
 # What a reward is called with; every other parameter is an option.
 COLUMNS = frozenset(
-    """prompts completions completion_ids trainer_state log_metric log_extra id question question_type answers
-    answerable answer_candidates boxes box_images image_size image_sizes resized_size box_format delta_cf_roi
-    delta_cf_rand caption reasoning source split similarity""".split()
+    """prompts completions completion_ids trainer_state log_metric log_extra similarity id question question_type
+    answers answerable answer_candidates boxes box_images images image_paths image_sha256 image_size image_sizes
+    resized_size box_format delta_cf_roi delta_cf_rand caption reasoning source split meta""".split()
 )
 
 
@@ -57,7 +57,10 @@ def configured_rewards(
                 f"reward_options: {name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
             )
         rewards[name] = partial(rewards[name], **chosen)
-        rewards[name](prompts=[], completions=[])  # a value that is refused is refused now
+        try:
+            rewards[name](prompts=[], completions=[])  # a value that is refused is refused now
+        except (TypeError, ValueError) as error:
+            raise UserError(f"reward_options: {name}: {' '.join(str(error).split())}") from error
     if "consistency" in rewards and similarity is not None:
         rewards["consistency"] = partial(rewards["consistency"], similarity=similarity)
     return rewards

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards import DEFAULT_WEIGHTS, REWARDS, find_reward, parse_weights
+from rewards.configured import configured_rewards
 from tests.helpers import run_script
 from vqa.errors import UserError
 
@@ -152,6 +153,90 @@ def test_a_faulty_file_is_one_line(own, text, name, message):
     with pytest.raises(UserError, match=message) as caught:
         find_reward(name)
     assert "\n" not in str(caught.value)
+
+
+# Options
+
+SAID = '{"caption": "a lung", "reasoning": [], "boxes": [], "answer": "yes"}'
+
+
+def test_options_reach_the_reward_they_are_for():
+    options = {"format": {"partial_credit": True}, "answer": {"tolerance": 0.5}}
+    found = configured_rewards(["answer", "format", "grounding"], find_reward, options)
+    assert list(found) == ["answer", "format", "grounding"] and found["grounding"] is REWARDS["grounding"]
+    assert found["format"](completions=[SAID.replace("yes", "3"), '{"caption": "a lung"}']) == [1.0, 0.25]
+    columns = {"question_type": ["size_numeric"], "answers": [["4 mm"]], "prompts": [None]}
+    near = SAID.replace("yes", "3 mm")
+    assert found["answer"](completions=[near], **columns) == [1.0]
+    assert REWARDS["answer"](completions=[near], **columns) == [0.0]
+    for none in (None, {}):
+        assert configured_rewards(["format"], find_reward, none) == {"format": REWARDS["format"]}
+
+
+def test_options_as_they_stand_in_yaml():
+    options = yaml.safe_load("reward_options:\n  abstention:\n    wrong: -2")["reward_options"]
+    with pytest.raises(UserError, match="abstention has no option 'wrong'; it has "):
+        configured_rewards(["abstention"], find_reward, options)
+
+
+def test_consistency_gets_the_encoder_of_the_run():
+    found = configured_rewards(["consistency"], find_reward, None, lambda asked, told: [0.25] * len(asked))
+    assert found["consistency"](completions=[SAID], question=["What organ is it?"]) == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("partial_credit", "expected a mapping of rewards to their options, not 'partial_credit'"),
+        ([1], r"expected a mapping of rewards to their options, not \[1\]"),
+        ({"fromat": {}}, r"fromat is not among the rewards \(format, answer, abstention\)"),
+        ({"grounding": {}}, "grounding is not among the rewards"),
+        ({"format": True}, "format: expected a mapping of options, not True"),
+        ({"format": None}, "format: expected a mapping of options, not None"),
+        ({"format": {"partial": True}}, "format has no option 'partial'; it has partial_credit"),
+        ({"answer": {"tolerence": 1}}, "answer has no option 'tolerence'; it has tolerance"),
+        ({"abstention": {"hallucination_cost": "high"}}, "abstention: '<=' not supported"),
+        ({"abstention": {"hallucination_cost": 2}}, "hallucination_cost is from 0 to 1, not 2"),
+        # What the trainer hands down is no option.
+        ({"format": {"meta": "{}"}}, "format has no option 'meta'"),
+        ({"format": {"box_format": "pixels"}}, "format has no option 'box_format'"),
+        ({"format": {"completions": []}}, "format has no option 'completions'"),
+        ({"answer": {"columns": 1}}, "answer has no option 'columns'"),
+    ],
+)
+def test_faulty_options_are_one_line(options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        configured_rewards(["format", "answer", "abstention"], find_reward, options)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("reward")
+
+
+def test_options_of_ones_own_file(own):
+    own(
+        """
+        from vqa.errors import UserError
+
+        def brevity(completions, *, limit, unit="characters", **columns):
+            if limit < 1:
+                raise UserError(f"brevity: limit {limit}: 1 or more")
+            return [float(len(text) <= limit) for text in completions]
+
+        def plain(completions, **columns):
+            return [1.0] * len(completions)
+        """
+    )
+    name = "my_rewards.py:brevity"
+    found = configured_rewards([name], find_reward, {name: {"limit": 3}})
+    assert found[name](prompts=[], completions=["abc", "abcd"], trainer_state=None) == [1.0, 0.0]
+    with pytest.raises(UserError, match="limit 0: 1 or more"):
+        configured_rewards([name], find_reward, {name: {"limit": 0}})
+    with pytest.raises(UserError, match=f"reward_options: {name}: '<' not supported"):
+        configured_rewards([name], find_reward, {name: {"limit": "few"}})
+    with pytest.raises(UserError, match=f"reward_options: {name}: .*missing .* 'limit'"):
+        configured_rewards([name], find_reward, {name: {}})
+    with pytest.raises(UserError, match="no option 'length'; it has limit, unit"):
+        configured_rewards([name], find_reward, {name: {"length": 3}})
+    with pytest.raises(UserError, match="no option 'limit'; it has none"):
+        configured_rewards(["my_rewards.py:plain"], find_reward, {"my_rewards.py:plain": {"limit": 3}})
 
 
 def test_a_file_hides_no_module_of_its_name(own):
