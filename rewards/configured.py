@@ -10,9 +10,10 @@ from vqa.errors import UserError
 
 # What a reward is called with; every other parameter is an option.
 COLUMNS = frozenset(
-    """prompts completions completion_ids trainer_state log_metric log_extra similarity id question question_type
-    answers answerable answer_candidates boxes box_images images image_paths image_sha256 image_size image_sizes
-    resized_size box_format delta_cf_roi delta_cf_rand caption reasoning source split meta""".split()
+    """prompts completions completion_ids trainer_state log_metric log_extra similarity id question
+    question_type answers answerable answer_candidates boxes box_images images image_paths
+    image_sha256 image_size image_sizes resized_size box_format delta_cf_roi delta_cf_rand caption
+    reasoning source split meta""".split()
 )
 
 
