@@ -300,14 +300,8 @@ ALL_KINDS = {
     *("largest", "larger", "quarter", "quarter_open", "half", "fact"),
     *("cross_name", "cross_open", "cross_on", "cross_side", "cross_side_is", "nearer"),
 }
-WHOLE = (
-    "plane",
-    "plane_is",
-    "modality",
-    "modality_is",
-    "facing",
-    "slice_side",
-)  # the evidence is the picture
+# The evidence is the whole picture.
+WHOLE = ("plane", "plane_is", "modality", "modality_is", "facing", "slice_side")
 CHECKS = {
     "plane": lambda view, question, answer, areas: answer == view.cut.plane,
     "plane_is": lambda view, question, answer, areas: (answer == "yes") == (question.topic == view.cut.plane),
@@ -491,5 +485,6 @@ def test_of_the_packages(tmp_path, monkeypatch):
     test = read(tmp_path, "test")
     assert 0.05 < np.mean([not record["answerable"] for record in test]) < 0.15
     baseline = majority_by_text(read(tmp_path, "train"), test)
-    assert max(baseline.values()) < 0.55, baseline
-    print({name: round(value, 3) for name, value in baseline.items()})
+    # The table of docs/data.md.
+    documented = {"yes_no": 0.51, "mcq": 0.37, "count_numeric": 0.25, "open_ended": 0.33}
+    assert baseline == pytest.approx(documented, abs=0.01)

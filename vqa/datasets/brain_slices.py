@@ -29,7 +29,7 @@ HIDDEN = {
     ),
 }
 ABSENT_MARGIN = 8  # mm to either side without a voxel of a structure before it is said not to be in a slice
-FRAGMENT = (20.0, 0.15)  # parts below so many mm2, or of that share of the largest, are dropped
+FRAGMENT = (30.0, 0.15)  # parts below so many mm2, or of that share of the largest, are dropped
 DARK = 20  # grey value up to which a pixel may be outside of the brain
 MIDLINE = 8  # mm from it within which nobody is asked for a side
 CROSS_ARM, CROSS_WIDTH = 9, 3  # pixels

@@ -73,12 +73,12 @@ _TEMPORAL = (
 )
 LOBES = ("frontal lobe", "parietal lobe", "temporal lobe", "occipital lobe")
 STRUCTURES = (
-    Structure("frontal lobe", _cortex(_FRONTAL), 200),
+    Structure("frontal lobe", _cortex(_FRONTAL), 500),
     Structure(
-        "parietal lobe", _cortex("superiorparietal inferiorparietal supramarginal postcentral precuneus"), 200
+        "parietal lobe", _cortex("superiorparietal inferiorparietal supramarginal postcentral precuneus"), 500
     ),
-    Structure("temporal lobe", _cortex(_TEMPORAL), 200),
-    Structure("occipital lobe", _cortex("lateraloccipital lingual cuneus pericalcarine"), 200),
+    Structure("temporal lobe", _cortex(_TEMPORAL), 500),
+    Structure("occipital lobe", _cortex("lateraloccipital lingual cuneus pericalcarine"), 500),
     Structure("insula", _cortex("insula"), 150),
     Structure(
         "cingulate gyrus",
@@ -92,7 +92,7 @@ STRUCTURES = (
     Structure("hippocampus", ("Hippocampus",), 60),
     Structure("amygdala", ("Amygdala",), 60),
     Structure("brainstem", ("Brain-Stem",), 120, paired=False),
-    Structure("cerebellum", ("Cerebellum-Cortex", "Cerebellum-White-Matter"), 200, paired=False),
+    Structure("cerebellum", ("Cerebellum-Cortex", "Cerebellum-White-Matter"), 500, paired=False),
 )
 NAMES = tuple(structure.name for structure in STRUCTURES)
 NOT_NIFTI = (OSError, EOFError, ValueError, ImageFileError, HeaderDataError, WrapStructError)
