@@ -106,6 +106,12 @@ quickstart: .venv/.complete $(TOWER)  ## fine-tune on easy-VQA, predict and judg
 	$(PYTHON) predict.py --config configs/quickstart/predict.yaml
 	$(PYTHON) evaluate.py --predictions_file $(QUICKSTART_OUTPUT)/predictions.jsonl --output_dir $(QUICKSTART_OUTPUT)
 
+.PHONY: medical-demo
+medical-demo: .venv/.complete $(TOWER)  ## SFT, then GRPO for answers that look at the image, on easy-VQA (docs/grpo.md)
+	[ -f data/easy_vqa_splits/manifest.json ] || $(PYTHON) prepare_data.py convert --dataset easy_vqa \
+	  --validation_images 400 --output_dir data/easy_vqa_splits
+	$(PYTHON) -m benchmarks.medical --dataset easy_vqa --seeds 0 --ablations ""
+
 .PHONY: clean
 clean:  ## remove caches and build leftovers; data, outputs and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info build

@@ -131,7 +131,9 @@ class VQAGRPOTrainer(TraceableCheckpoints, GRPOTrainer):
 
     def _generate(self, prompts: list):
         with self.clock.measure("generation"):
-            return super()._generate(prompts)
+            *found, images, tool_images = super()._generate(prompts)
+        # TRL says None of a prompt without images, which processors do not take beside others.
+        return *found, images and [row or [] for row in images], tool_images
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         if self.counterfactuals is not None:

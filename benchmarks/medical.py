@@ -1,8 +1,9 @@
 """The medical recipe at small size, over several seeds: what GRPO adds to SFT, and what each reward is for.
 
-For every seed: SFT; GRPO with all rewards, then once without each; greedy free answers of every model on
-held-out records, on the same without their evidence and without a random region; metrics of each. Then means
-over the seeds with intervals, the change of the flip-rate gap with a paired one, and the reward curves.
+SFT once; from its checkpoint, for every seed, GRPO with all rewards, then once without each; greedy free
+answers of every model on held-out records, on the same without their evidence and without a random region;
+metrics of each, and a page that compares before and after. Then means over the seeds with intervals, the
+change of the flip-rate gap with a paired one, and the reward curves.
 
     python -m benchmarks.medical --dataset easy_vqa
     python -m benchmarks.medical --dataset brain_atlas --ablations ""
@@ -73,7 +74,7 @@ def script(log: Path, name: str, *arguments: Any) -> None:
 
 
 class Recipe:
-    """The runs of one data set, each in a folder of its own."""
+    """The runs on one data set, each in a folder of its own."""
 
     def __init__(self, args: MedicalArguments) -> None:
         self.args = args
@@ -102,25 +103,47 @@ class Recipe:
             "random": masked / "random" / "test.jsonl",
         }
 
-    def seed(self, seed: int) -> None:
-        """All runs of one seed."""
-        start = self.output / f"seed{seed}" / "sft"
-        files = ("--train_files", self.data / "train.jsonl", "--seed", seed)
-        if not (start / "run.json").is_file():
+    @property
+    def start(self) -> Path:
+        """The first stage, from which all others start."""
+        return self.output / "sft"
+
+    def sft(self) -> None:
+        """The first stage and its answers."""
+        if not (self.start / "run.json").is_file():
             config = f"configs/medical/sft_{self.args.dataset}.yaml"
-            script(start / "log", "train_sft.py", "--config", config, *files, "--output_dir", start)
-        self.judge(start)
-        for name, weights in self.arms().items():
-            folder = start.parent / name
-            if not (folder / "run.json").is_file():
-                script(
-                    folder / "log",
-                    "train_grpo.py",
-                    *("--config", f"configs/medical/grpo_{self.args.dataset}.yaml", *files),
-                    *("--sft_checkpoint", start, "--output_dir", folder, "--weights", weights),
-                    *("--validation_file", self.data / "validation.jsonl", "--eval_on_start", "true"),
-                )
-            self.judge(folder)
+            options = ("--train_files", self.data / "train.jsonl", "--output_dir", self.start)
+            script(self.start / "log", "train_sft.py", "--config", config, *options)
+        self.judge(self.start)
+
+    def grpo(self, seed: int, arm: str) -> None:
+        """One run of the second stage and its answers."""
+        folder = self.output / f"seed{seed}" / arm
+        if not (folder / "run.json").is_file():
+            script(
+                folder / "log",
+                "train_grpo.py",
+                *("--config", f"configs/medical/grpo_{self.args.dataset}.yaml", "--seed", seed),
+                *("--train_files", self.data / "train.jsonl"),
+                *("--sft_checkpoint", self.start, "--output_dir", folder, "--weights", self.arms()[arm]),
+                *("--validation_file", self.data / "validation.jsonl", "--eval_on_start", "true"),
+            )
+        self.judge(folder)
+
+    def compare(self, seed: int) -> None:
+        """The page of before and after."""
+        pair = (self.start, self.output / f"seed{seed}" / "grpo")
+        files = {
+            option: [folder / f"{name}.jsonl" for folder in pair]
+            for option, name in (
+                ("--compare", "test"),
+                ("--roi_predictions", "roi"),
+                ("--random_predictions", "random"),
+            )
+        }
+        options = [part for option, names in files.items() for part in (option, *names)]
+        page = self.output / f"seed{seed}" / "comparison"
+        script(page / "log", "evaluate.py", *options, "--caption_consistency", "true", "--output_dir", page)
 
     def arms(self) -> dict[str, str]:
         """Name of each GRPO run -> its weights; a reward that is left out is still logged."""
@@ -199,7 +222,8 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
     for arm in ("sft", *recipe.arms()):
         values: dict[str, list[float]] = {}
         for folder in folders.values():
-            metrics = json.loads((folder / arm / "metrics.json").read_text(encoding="utf-8"))
+            model = recipe.start if arm == "sft" else folder / arm
+            metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
             for name, (group, key) in METRICS.items():
                 values.setdefault(name, []).append(metrics[group][key])
             # Rewards before training are those of the first evaluation of the run with all rewards.
@@ -218,7 +242,7 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
             for name, row in values.items()
         }
         if arm != "sft":
-            pairs = [(folder / "sft", folder / arm) for folder in folders.values()]
+            pairs = [(recipe.start, folder / arm) for folder in folders.values()]
             summary["arms"][arm]["gap_change"] = gap_change(pairs)
             steps = [entry for entry in run_file["log"] if "seconds/update" in entry]
             seconds = {
@@ -271,9 +295,13 @@ def main() -> None:
     (args,) = parse_arguments(MedicalArguments, description=__doc__)
     recipe = Recipe(args)
     recipe.prepare()
+    recipe.sft()
     with ThreadPoolExecutor(args.jobs) as pool:
-        for future in [pool.submit(recipe.seed, seed) for seed in args.seeds]:
-            future.result()
+        runs = [pool.submit(recipe.grpo, seed, arm) for arm in recipe.arms() for seed in args.seeds]
+        for done in runs:
+            done.result()
+    for seed in args.seeds:
+        recipe.compare(seed)
     summary = summarize(recipe)
     write_json(recipe.output / "summary.json", summary)
     draw(recipe, ROOT / "docs/images" / f"grpo_{args.dataset}.png")
