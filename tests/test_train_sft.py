@@ -19,7 +19,6 @@ from vqa.runs import complete_checkpoints
 from vqa.tiny_models import TINY_FAMILIES, build_tiny_model
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "train_files" in path.read_text())
-SFT_CONFIGS = [path for path in CONFIGS if not path.name.startswith("grpo_")]
 
 
 @pytest.fixture(scope="session")
@@ -73,14 +72,19 @@ def test_trains_what_should_train_and_nothing_frozen(family, tiny, records, tmp_
     )
 
 
-@pytest.mark.parametrize("config", SFT_CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_every_shipped_config_passes_a_dry_run(config, records):
     arguments = ["--config", config, "--train_files", records, "--image_root", records.parent]
     if "validation_file" in config.read_text():
         arguments += ["--validation_file", records]
-    result = run_script("train_sft.py", *arguments, "--dry_run")
+    script, told = (
+        ("train_grpo.py", "tokens a completion")
+        if config.name.startswith("grpo_")
+        else ("train_sft.py", "supervised tokens")
+    )
+    result = run_script(script, *arguments, "--dry_run")
     assert result.returncode == 0, result.stderr
-    assert "trainable" in result.stdout and "supervised tokens" in result.stdout and "GiB" in result.stdout
+    assert "trainable" in result.stdout and told in result.stdout and "GiB" in result.stdout
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
