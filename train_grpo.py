@@ -47,6 +47,7 @@ from vqa.rollouts import (
     RECORDED,
     STYLE,
     GroupSampler,
+    admit_records_without_images,
     check_prompts,
     rollout_processor,
     rollout_rows,
@@ -54,6 +55,7 @@ from vqa.rollouts import (
 )
 from vqa.sampling import EpochSampler, order_seed
 from vqa.step_clock import StepClock
+from vqa.training import check_box_format
 from vqa.vllm_engine import check_vllm
 
 
@@ -90,6 +92,10 @@ class VQAGRPOConfig(TrainerArguments, GRPOConfig):
             )
         if self.counterfactual_batch_size < 1:
             raise UserError(f"--counterfactual_batch_size {self.counterfactual_batch_size}: 1 or more")
+        if not self.feature_memory >= 0:
+            raise UserError(f"--feature_memory {self.feature_memory}: 0 or more GiB")
+        if self.box_format is not None:
+            check_box_format(self.box_format)
         super().__post_init__()
 
 
@@ -160,15 +166,15 @@ def main() -> None:
     """Parse, check the data and the rewards, print the plan, train."""
     data, names, args = parse_arguments(DataArguments, ModelArguments, VQAGRPOConfig, description=__doc__)
     start = args.sft_checkpoint or names.model_name_or_path
-    if args.dry_run and names.model_name_or_path and not Path(start).exists():
+    if args.dry_run and names.model_name_or_path and not any(Path(start).glob("*config.json")):
         start = names.model_name_or_path  # the first stage has not run yet
     if not data.train_files or not start:
         raise UserError(
             "--train_files and --sft_checkpoint or --model_name_or_path are needed (or a --config with them)"
         )
     if args.use_vllm:
-        check_vllm()
-    weights = parse_weights(args.weights)
+        check_vllm("--use_vllm")
+    args.weights = weights = parse_weights(args.weights)
     args.reward_weights = list(weights.values())
     similarity = None
     if "consistency" in weights and not args.dry_run:
@@ -250,7 +256,9 @@ def main() -> None:
         peft_config=lora,
     )
     trainer.reward_func_names = list(rewards)  # as in the config, for the logs
-    if not (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):  # there every process runs the tower
+    sharded = trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()  # then every process runs the tower
+    admit_records_without_images([trainer.model, trainer.ref_model], [train, validation], sharded)
+    if not sharded:
         remember_features(trainer.model, int(args.feature_memory * 2**30))
 
     result = trainer.train(resume_from_checkpoint=checkpoint)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from PIL import Image, ImageDraw
@@ -82,6 +83,12 @@ def run_script(
         text=True,
         timeout=timeout,
     )
+
+
+def run_main(script, *arguments: object) -> None:
+    """Call a root script's `main` in this process, which saves its start; a fault is a `UserError`."""
+    with patch.object(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)]):
+        script.main()
 
 
 def sharpened(family):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from datasets import Dataset
+from torch import nn
 from torch.utils.data import Sampler
 from transformers import ProcessorMixin
 from trl.data_utils import prepare_multimodal_messages
@@ -107,6 +108,48 @@ def check_prompts(processor: ProcessorMixin, encoder: PromptEncoder, rows: Seque
                 f"record {row['id']}: the chat template gives {len(seen)} tokens, prediction's prompt has "
                 f"{len(expected)}, and they differ: {type(processor).__name__} cannot be trained here"
             )
+
+
+def admit_records_without_images(
+    models: Sequence[nn.Module | None], data: Sequence[Dataset | None], sharded: bool
+) -> None:
+    """Let models take the records that have no image, out of a batch that has some.
+
+    TRL cuts batches into parts, and a part without images has empty image tensors, which no family takes.
+
+    Args:
+        models: the policy, and the reference where there is one.
+        data: training and validation records.
+        sharded: whether every process has to run the vision tower for the others (FSDP, ZeRO-3).
+
+    Raises:
+        UserError: there are such records, and weights are sharded; or the family is Idefics3 or SmolVLM and
+            other records have several images, which TRL mixes up then.
+    """
+    given = [records for records in data if records is not None]
+    counts = [len(images) for records in given for images in records["images"]]
+    if all(counts):
+        return
+    without = [name for records in given for name in records["id"]][counts.index(0)]
+    if sharded:
+        raise UserError(f"record {without}: no image, and with FSDP and ZeRO-3 every record needs one")
+    kind = models[0].config.model_type
+    if kind in ("idefics3", "smolvlm") and max(counts) > 1:
+        raise UserError(f"record {without}: no image, while others have several: {kind} cannot have both")
+    for model in models:
+        if model is not None:
+            model.register_forward_pre_hook(_drop_empty_images, with_kwargs=True)
+
+
+def _drop_empty_images(
+    module: nn.Module, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]]:
+    pixels = kwargs.get("pixel_values")
+    # Idefics has a row of zeros for a prompt without images.
+    if pixels is not None and (not pixels.numel() or (pixels.ndim == 5 and not pixels.any())):
+        images = ("pixel_values", "pixel_attention_mask", "image_grid_thw")
+        kwargs = {name: value for name, value in kwargs.items() if name not in images}
+    return args, kwargs
 
 
 class GroupSampler(Sampler[int]):

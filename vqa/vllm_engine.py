@@ -22,10 +22,10 @@ from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 
 
-def check_vllm() -> None:
-    """Raise a `UserError` where vLLM is not installed."""
+def check_vllm(option: str = "--engine vllm") -> None:
+    """Raise a `UserError`, which names the option that asked for it, where vLLM is not installed."""
     if importlib.util.find_spec("vllm") is None:
-        raise UserError("--engine vllm: vllm is not installed; `pip install faithful-vqa[vllm]`")
+        raise UserError(f"{option}: vllm is not installed; `pip install faithful-vqa[vllm]`")
 
 
 class VllmEngine:
