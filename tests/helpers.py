@@ -91,6 +91,33 @@ def run_main(script, *arguments: object) -> None:
         script.main()
 
 
+def write_structured_records(folder: Path) -> Path:
+    """Eight questions about the colours of plain pictures, with captions and boxes."""
+    path = write_color_records(folder, per_color=2)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"caption": "a patch", "boxes": [[4, 4, 16, 16]] if number % 2 else [[8, 8, 24, 20]]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def save_structured_model(records: Path, folder: Path) -> Path:
+    """The folder of a tiny LLaVA that writes structured answers, most of them in form, after seconds."""
+    import train_sft  # here: other tests that take helpers need not wait for the trainer
+
+    model, processor = build_tiny_model("llava")
+    model.save_pretrained(folder / "tiny")
+    processor.save_pretrained(folder / "tiny")
+    run_main(
+        train_sft,
+        *("--model_name_or_path", folder / "tiny", "--train_files", records, "--output_dir", folder / "sft"),
+        *("--answer_style", "structured=0.7,short=0.3", "--freeze", "vision", "--group_by_image", "false"),
+        *("--per_device_train_batch_size", 8, "--learning_rate", 1e-2, "--max_steps", 150),
+        *("--save_strategy", "no", "--disable_tqdm", "true"),
+    )
+    return folder / "sft"
+
+
 def sharpened(family):
     """A tiny model that is not indifferent: freshly made ones hardly look at their input."""
     model, processor = build_tiny_model(family)

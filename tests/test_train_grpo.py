@@ -16,16 +16,16 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 import train_grpo
-import train_sft
 from rewards import DEFAULT_WEIGHTS
 from tests.helpers import (
     ROOT,
     plain_score,
     run_main,
     run_script,
+    save_structured_model,
     sharpened,
-    write_color_records,
     write_records,
+    write_structured_records,
 )
 from vqa.adapters import lora_targets
 from vqa.errors import UserError
@@ -43,13 +43,12 @@ QUICK = "format=0.4,answer=0.3,counterfactual=0.3"
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
-    """Eight questions about the colours of plain pictures, with boxes and captions."""
-    path = write_color_records(tmp_path_factory.mktemp("records"), per_color=2)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for number, row in enumerate(rows):
-        row |= {"caption": "a patch", "boxes": [[4, 4, 16, 16]] if number % 2 else [[8, 8, 24, 20]]}
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_structured_records(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="session")
+def sft(records, tmp_path_factory):
+    return save_structured_model(records, tmp_path_factory.mktemp("sft"))
 
 
 def save_tiny(family: str, folder: Path) -> Path:
@@ -57,20 +56,6 @@ def save_tiny(family: str, folder: Path) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def sft(records, tmp_path_factory):
-    """A tiny LLaVA that writes structured answers, most of them in form."""
-    folder = tmp_path_factory.mktemp("sft")
-    run_main(
-        train_sft,
-        *("--model_name_or_path", save_tiny("llava", folder / "tiny"), "--train_files", records),
-        *("--output_dir", folder / "sft", "--answer_style", "structured=0.7,short=0.3"),
-        *("--freeze", "vision", "--group_by_image", "false", "--per_device_train_batch_size", 8),
-        *("--learning_rate", 1e-2, "--max_steps", 150, "--save_strategy", "no", "--disable_tqdm", "true"),
-    )
-    return folder / "sft"
 
 
 def options(model: Path, records: Path, output: Path, *more: object) -> list[str]:
