@@ -56,7 +56,7 @@ class MedicalArguments:
     dataset: str = option("easy_vqa", f"one of {', '.join(FOLDERS)}")
     seeds: list[int] = option([0, 1, 2], "of data order, initial adapters, sampling")
     ablations: str = option(",".join(DEFAULT_WEIGHTS), "rewards to leave out, one at a time")
-    test_records: int = option(1500, "held-out questions answered by each model, the first so many")
+    test_records: int = option(600, "held-out questions answered by each model, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
     output_dir: str = option("outputs/medical", "where runs and numbers go")
 
@@ -126,7 +126,8 @@ class Recipe:
                 *("--config", f"configs/medical/grpo_{self.args.dataset}.yaml", "--seed", seed),
                 *("--train_files", self.data / "train.jsonl"),
                 *("--sft_checkpoint", self.start, "--output_dir", folder, "--weights", self.arms()[arm]),
-                *("--validation_file", self.data / "validation.jsonl", "--eval_on_start", "true"),
+                *("--validation_file", self.data / "validation.jsonl"),
+                *("--eval_on_start", "true" if arm == "grpo" else "false"),  # what SFT alone earns
             )
         self.judge(folder)
 
