@@ -81,6 +81,8 @@ class VQAGRPOConfig(TrainerArguments, GRPOConfig):
     )
     counterfactual_method: str = option("telea", f"how regions are removed: {', '.join(METHODS)}")
     counterfactual_batch_size: int = option(16, "questions a forward, when counterfactuals are measured")
+    # TRL's default sends all images to all processes at every step, and waits where one process has none.
+    log_multimodal: bool = option(False, "with --log_completions: images too; every record needs one then")
     feature_memory: float = option(1.0, "GiB of vision features kept in memory where the tower is frozen")
 
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "reward_options"]
@@ -256,9 +258,9 @@ def main() -> None:
         peft_config=lora,
     )
     trainer.reward_func_names = list(rewards)  # as in the config, for the logs
-    sharded = trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()  # then every process runs the tower
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     admit_records_without_images([trainer.model, trainer.ref_model], [train, validation], sharded)
-    if not sharded:
+    if not (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):  # there every process runs the tower
         remember_features(trainer.model, int(args.feature_memory * 2**30))
 
     result = trainer.train(resume_from_checkpoint=checkpoint)

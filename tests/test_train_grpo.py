@@ -448,7 +448,7 @@ def test_log_probs_are_those_of_prediction_whatever_images_a_batch_has(family, d
 @pytest.mark.parametrize(
     ("family", "drawn", "sharded", "message"),
     [
-        ("llava", (0, 4, 3), True, "record r3: no image, and with FSDP and ZeRO-3 every record needs one"),
+        ("llava", (0, 4, 3), True, "record r3: no image, and with FSDP and DeepSpeed every record needs"),
         ("idefics3", (0, 3, 4), False, "record r3: no image, while others have several: idefics3"),
         ("smolvlm", (4, 10), False, "record r10: no image, while others have several: smolvlm"),
     ],
@@ -462,6 +462,15 @@ def test_records_without_images_that_cannot_be_served(family, drawn, sharded, me
     admit_records_without_images([model], [mixed.select([0, 4])], sharded)
     if not sharded:
         admit_records_without_images([model], [mixed.select([0, 3])], sharded)
+
+
+def test_records_with_and_without_images_train(sft, mixed, tmp_path):
+    more = ["--beta", 0.1, "--max_steps", 6, "--max_completion_length", 20, "--save_strategy", "no"]
+    more += ["--num_generations", 2, "--per_device_train_batch_size", 2, "--gradient_accumulation_steps", 3]
+    records = Path(mixed[0]["images"][0]).parent / "train.jsonl"
+    more += ["--validation_file", records, "--eval_strategy", "steps", "--eval_steps", 6]
+    grpo(sft, records, tmp_path / "out", *more)
+    assert len(log(tmp_path / "out")) == 6 and log(tmp_path / "out", "eval_reward")
 
 
 # Going on after a crash

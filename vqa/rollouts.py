@@ -120,7 +120,7 @@ def admit_records_without_images(
     Args:
         models: the policy, and the reference where there is one.
         data: training and validation records.
-        sharded: whether every process has to run the vision tower for the others (FSDP, ZeRO-3).
+        sharded: by FSDP or DeepSpeed, under which all processes must run the same parts of the model.
 
     Raises:
         UserError: there are such records, and weights are sharded; or the family is Idefics3 or SmolVLM and
@@ -132,7 +132,7 @@ def admit_records_without_images(
         return
     without = [name for records in given for name in records["id"]][counts.index(0)]
     if sharded:
-        raise UserError(f"record {without}: no image, and with FSDP and ZeRO-3 every record needs one")
+        raise UserError(f"record {without}: no image, and with FSDP and DeepSpeed every record needs one")
     kind = models[0].config.model_type
     if kind in ("idefics3", "smolvlm") and max(counts) > 1:
         raise UserError(f"record {without}: no image, while others have several: {kind} cannot have both")
