@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import ROOT, run_script, save_structured_model, write_structured_records
+from tests.helpers import ROOT, run_script, save_structured_model, write_records, write_structured_records
 from tests.test_scale_out import COMPILE_TIMEOUT, TIMEOUT, deepspeed
 from vqa.models import load_model
+from vqa.sampling import EpochSampler
 
 STEPS = 3
 # Says what each process had to measure: how many completions have boxes.
@@ -33,7 +34,7 @@ def inputs(tmp_path_factory) -> tuple[Path, Path]:
     return save_structured_model(records, folder), records
 
 
-def train(strategy: str, inputs: tuple[Path, Path], folder: Path, timeout: int) -> Path:
+def train(strategy: str, inputs: tuple[Path, Path], folder: Path, timeout: int, *more: object) -> Path:
     """The output of a short run on two processes."""
     model, records = inputs
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ def train(strategy: str, inputs: tuple[Path, Path], folder: Path, timeout: int) 
         ),
         # So small batches that the processes have different numbers of them.
         *("--counterfactual_batch_size", 1, "--disable_tqdm", "true", "--logging_steps", 1),
-        *("--weights", f"format=0.4,answer=0.3,counterfactual=0.3,{folder / 'own.py'}:counting=0"),
+        *("--weights", f"format=0.4,answer=0.3,counterfactual=0.3,{folder / 'own.py'}:counting=0", *more),
         env={"COUNTS": f"{folder}/counts", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"},
         timeout=timeout,
     )
@@ -113,3 +114,12 @@ def test_sharded_training_follows_ddp(strategy, trace, timeout, ddp, inputs, tmp
         # They are equal here; elsewhere rounding may differ, which AdamW's first steps blow up.
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-4, msg=name)
     assert max(float((expected[name] - base[name]).abs().max()) for name in base) > 5e-4
+
+
+def test_one_process_may_have_images_where_the_other_has_none(inputs, tmp_path):
+    records = write_records(tmp_path / "records", 6)
+    has_image = [bool(json.loads(line)["images"]) for line in records.read_text().splitlines()]
+    order = list(EpochSampler(6, seed=42))
+    assert any(has_image[order[i]] != has_image[order[i + 1]] for i in (0, 2, 4))
+    more = ["--beta", 0.1, "--max_completion_length", 10]
+    assert len(entries(train("ddp", (inputs[0], records), tmp_path, TIMEOUT, *more))) == STEPS

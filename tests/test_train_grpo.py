@@ -183,19 +183,18 @@ def test_prediction_needs_no_flags(whole, records, tmp_path):
 # Plans
 
 
-def test_a_dry_run_loads_no_weights(sft, records, tmp_path):
-    shutil.copytree(sft, tmp_path / "bare")
-    (tmp_path / "bare/model.safetensors").unlink()
-    result = run_script("train_grpo.py", *options(tmp_path / "bare", records, tmp_path / "out", "--dry_run"))
-    assert result.returncode == 0, result.stderr
-    for text in ("trainable", "tokens a prompt", "measured", "GiB", "counterfactual 0.2"):
-        assert text in result.stdout
-    assert not (tmp_path / "out").exists()
-
-
 def plan(capsys, *arguments) -> str:
     run_main(train_grpo, *arguments, "--dry_run")
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_dry_run_loads_no_weights(sft, records, tmp_path, capsys):
+    shutil.copytree(sft, tmp_path / "bare")
+    (tmp_path / "bare/model.safetensors").unlink()
+    found = plan(capsys, *options(tmp_path / "bare", records, tmp_path / "out"))
+    for text in ("trainable", "tokens a prompt", "counterfactuals measured", "GiB", "counterfactual 0.2"):
+        assert text in found
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -504,8 +503,7 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(sft, records, tmp_path):
     """Four steps are an epoch: a resumed run goes on in the first, at its end, and in the second."""
     more = ["--weights", "format=0.4,answer=0.2,consistency=0.1,counterfactual=0.3"]
     more += ["--max_steps", 7, "--save_steps", 2, "--lr_scheduler_type", "constant"]
-    whole = run_script("train_grpo.py", *options(sft, records, tmp_path / "whole", *more))
-    assert whole.returncode == 0, whole.stderr
+    grpo(sft, records, tmp_path / "whole", *more)
     assert len(set(log(tmp_path / "whole", "num_tokens"))) == 7
     killed(options(sft, records, tmp_path / "killed", *more), tmp_path / "killed")
     # What a kill in the middle of a checkpoint leaves must not be taken for the latest.
