@@ -309,20 +309,25 @@ def test_masked_images_are_kept_within_bytes(model, folder, spied):
     network, encoder = model
     rows = rows_of(folder, encoder, "closed0", "closed1", "closed2")
     an_image = 168 * 112 * 3
-    live = LiveCounterfactuals(encoder, allow_unanswerable=False, max_bytes=3 * an_image)
+    live = LiveCounterfactuals(encoder, allow_unanswerable=False, max_bytes=4 * an_image)
     first = live.differences(network, rows, [said()] * 3, ONE)
-    assert sum(image.width * image.height * 3 for image in live._masked.values()) == 3 * an_image
+    assert sum(image.width * image.height * 3 for image in live._masked.values()) == 4 * an_image
     assert live.differences(network, rows[2:], [said()], ONE) == ([first[0][2]], [first[1][2]])
     assert len(spied.removed) == 6  # the last ones were still there
+    for row in (rows[1], rows[0], rows[1]):
+        live.differences(network, [row], [said()], ONE)
+    assert len(spied.removed) == 8  # those of the first alone: those used last are kept longest
     none = LiveCounterfactuals(encoder, allow_unanswerable=False, max_bytes=0)
     assert none.differences(network, rows, [said()] * 3, ONE) == first
     assert not none._masked
-    assert none.differences(network, rows, [said()] * 3, ONE) == first and len(spied.removed) == 18
+    assert none.differences(network, rows, [said()] * 3, ONE) == first and len(spied.removed) == 20
 
 
 def test_nothing_about_the_policy_is_changed(model, folder):
     network, encoder = copy.deepcopy(model[0]), model[1]
     rows = rows_of(folder, encoder, "closed0", "two")
+    opener, modes = encoder.open, []
+    network.register_forward_pre_hook(lambda module, args: modes.append(module.training))
     for training in (True, False):
         network.train(training)
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
@@ -334,7 +339,8 @@ def test_nothing_about_the_policy_is_changed(model, folder):
         assert {module.training for module in network.modules()} == {training}
         assert all(type(value) is float for value in roi + rand)
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
-    assert encoder.open(rows[0]["image_paths"][0]).size == (168, 112)  # the encoder given is left as it was
+    assert len(modes) == 4 and not any(modes)  # without dropout
+    assert encoder.open is opener
 
 
 @pytest.mark.parametrize("completions", [0, 1, 4])
