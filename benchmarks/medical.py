@@ -56,6 +56,7 @@ class MedicalArguments:
     dataset: str = option("easy_vqa", f"one of {', '.join(FOLDERS)}")
     seeds: list[int] = option([0, 1, 2], "of data order, initial adapters, sampling")
     ablations: str = option(",".join(DEFAULT_WEIGHTS), "rewards to leave out, one at a time")
+    ablation_seeds: list[int] = option([0, 1, 2], "seeds of the runs without a reward")
     test_records: int = option(600, "held-out questions answered by each model, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
     output_dir: str = option("outputs/medical", "where runs and numbers go")
@@ -153,6 +154,10 @@ class Recipe:
             arms[f"without_{left_out}"] = DEFAULT_WEIGHTS | {left_out: 0.0}
         return {name: ",".join(f"{k}={v:g}" for k, v in weights.items()) for name, weights in arms.items()}
 
+    def seeds(self, arm: str) -> list[int]:
+        """The seeds of an arm's runs."""
+        return self.args.ablation_seeds if arm.startswith("without_") else self.args.seeds
+
     def judge(self, model: Path) -> None:
         """Answers and metrics of a model."""
         if (model / "metrics.json").is_file():
@@ -218,11 +223,11 @@ def gap_change(pairs: list[tuple[Path, Path]], resamples: int = 4000) -> dict[st
 
 def summarize(recipe: Recipe) -> dict[str, Any]:
     """Every figure of every arm: one value a seed, mean and half-width of the interval."""
-    folders = {seed: recipe.output / f"seed{seed}" for seed in recipe.args.seeds}
     summary: dict[str, Any] = {"seeds": recipe.args.seeds, "records": recipe.args.test_records, "arms": {}}
     for arm in ("sft", *recipe.arms()):
         values: dict[str, list[float]] = {}
-        for folder in folders.values():
+        folders = [recipe.output / f"seed{seed}" for seed in recipe.seeds(arm)]
+        for folder in folders:
             model = recipe.start if arm == "sft" else folder / arm
             metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
             for name, (group, key) in METRICS.items():
@@ -243,7 +248,7 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
             for name, row in values.items()
         }
         if arm != "sft":
-            pairs = [(recipe.start, folder / arm) for folder in folders.values()]
+            pairs = [(recipe.start, folder / arm) for folder in folders]
             summary["arms"][arm]["gap_change"] = gap_change(pairs)
             steps = [entry for entry in run_file["log"] if "seconds/update" in entry]
             seconds = {
@@ -281,7 +286,11 @@ def print_table(summary: dict[str, Any]) -> None:
     names = ["reward", *METRICS, *(f"reward {name}" for name in DEFAULT_WEIGHTS), "tokens"]
     print(f"| | {' | '.join(names)} | change of the gap |\n|{'---|' * (len(names) + 2)}")
     for arm, row in summary["arms"].items():
-        cells = [f"{row[name]['mean']:.3f} ± {row[name]['half_width']:.3f}" for name in names]
+        cells = [
+            f"{row[name]['mean']:.3f}"
+            + (f" ± {row[name]['half_width']:.3f}" if len(row[name]["values"]) > 1 else "")
+            for name in names
+        ]
         if "gap_change" in row:
             low, high = row["gap_change"]["interval"]
             cells.append(f"{row['gap_change']['change']:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -298,7 +307,7 @@ def main() -> None:
     recipe.prepare()
     recipe.sft()
     with ThreadPoolExecutor(args.jobs) as pool:
-        runs = [pool.submit(recipe.grpo, seed, arm) for arm in recipe.arms() for seed in args.seeds]
+        runs = [pool.submit(recipe.grpo, seed, arm) for arm in recipe.arms() for seed in recipe.seeds(arm)]
         for done in runs:
             done.result()
     for seed in args.seeds:
