@@ -22,21 +22,19 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from transformers import ProcessorMixin, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOConfig, GRPOTrainer
 
 from rewards import find_reward, parse_weights
 from rewards.completions import read_answers
-from rewards.configured import configured_rewards
+from rewards.configured import configured_rewards, sentence_similarity
 from vqa import plans, runs
 from vqa.answer_settings import answer_settings
 from vqa.arguments import DataArguments, ModelArguments, TrainerArguments, build_model, load_records
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
 from vqa.counterfactuals import METHODS
-from vqa.embeddings import DEFAULT_ENCODER, SentenceEncoder
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_memory import remember_features
@@ -49,6 +47,7 @@ from vqa.rollouts import (
     GroupSampler,
     admit_records_without_images,
     check_prompts,
+    end_completions_at,
     rollout_processor,
     rollout_rows,
     with_recorded_differences,
@@ -176,16 +175,12 @@ def main() -> None:
         )
     if args.use_vllm:
         check_vllm("--use_vllm")
-    args.weights = weights = parse_weights(args.weights)
-    args.reward_weights = list(weights.values())
+    args.weights = parse_weights(args.weights)
+    args.reward_weights = list(args.weights.values())
     similarity = None
-    if "consistency" in weights and not args.dry_run:
-        # One text at a time without a GPU: in a batch the last bits depend on the others in it.
-        encoder = SentenceEncoder(
-            args.sentence_encoder or DEFAULT_ENCODER, str(args.device), 64 if torch.cuda.is_available() else 1
-        )
-        similarity = encoder.similarity
-    rewards = configured_rewards(weights, find_reward, args.reward_options, similarity)
+    if "consistency" in args.weights and not args.dry_run:
+        similarity = sentence_similarity(args.sentence_encoder, str(args.device))
+    rewards = configured_rewards(args.weights, find_reward, args.reward_options, similarity)
     settings = answer_settings(
         start,
         shipped_config(start) if args.dry_run else start,
@@ -205,25 +200,20 @@ def main() -> None:
     encoder = processor and PromptEncoder(
         processor, image_max_pixels=data.max_image_pixels, **settings.pixel_limits
     )
-    live = "counterfactual" in weights and not set(RECORDED) <= set(train.column_names)
+    live = "counterfactual" in rewards and not set(RECORDED) <= set(train.column_names)
     if is_main_process():
-        source = "measured" if live else "recorded" if "counterfactual" in weights else "no reward asks"
-        print_rollout_plan(model, lora, encoder, train, weights, source, names, args)
+        source = "measured" if live else "recorded" if "counterfactual" in rewards else "no reward asks"
+        print_rollout_plan(model, lora, encoder, train, source, names, args)
     if args.dry_run:
         return
     checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     if settings.style != STYLE and is_main_process():
-        print(
-            f"warning: {start}: not fine-tuned on {STYLE} answers, so few may earn anything", file=sys.stderr
-        )
+        print(f"warning: {start}: not fine-tuned on {STYLE} answers; few may earn", file=sys.stderr)
 
     rows = rollout_rows(train, encoder, settings.box_format)
     generating = rollout_processor(processor, encoder)
     check_prompts(generating, encoder, [rows[index] for index in range(min(len(rows), 8))])
-    # An end token of the chat template ends a completion even where the checkpoint does not say so.
-    known = model.generation_config.eos_token_id
-    known = known if isinstance(known, list) else [known] * (known is not None)
-    model.generation_config.eos_token_id = sorted({*known, encoder.end_token_id})
+    end_completions_at(model, encoder.end_token_id)
     knows_abstaining = settings.allow_unanswerable or not all(train["answerable"])
     run_file = runs.describe_run(
         {"data": asdict(data), "model": asdict(names), "training": args.to_sanitized_dict()},
@@ -236,18 +226,17 @@ def main() -> None:
             "seed": args.seed,
         },
     )
+    counterfactuals = LiveCounterfactuals(
+        encoder,
+        allow_unanswerable=knows_abstaining,
+        method=args.counterfactual_method,
+        seed=args.seed,
+        batch_size=args.counterfactual_batch_size,
+    )
     trainer = VQAGRPOTrainer(
         model=model,
         args=args,
-        counterfactuals=LiveCounterfactuals(
-            encoder,
-            allow_unanswerable=knows_abstaining,
-            method=args.counterfactual_method,
-            seed=args.seed,
-            batch_size=args.counterfactual_batch_size,
-        )
-        if live
-        else None,
+        counterfactuals=counterfactuals if live else None,
         processor=processor,
         run_file=run_file,
         sampling_weights=sampling_weights,

@@ -173,11 +173,11 @@ class Recipe:
         )
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95% interval by Student's t over the seeds."""
+def interval(values: list[float]) -> tuple[float, float | None]:
+    """Mean, and half the width of its 95% interval by Student's t over the seeds; None for a single one."""
     mean = statistics.fmean(values)
     if len(values) < 2:
-        return mean, float("nan")
+        return mean, None
     spread = statistics.stdev(values) / len(values) ** 0.5
     return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
 

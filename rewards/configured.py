@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from rewards.consistency import Similarity
+from vqa.embeddings import DEFAULT_ENCODER, SentenceEncoder
 from vqa.errors import UserError
 
 # What a reward is called with; every other parameter is an option.
@@ -65,3 +66,18 @@ def configured_rewards(
     if "consistency" in rewards and similarity is not None:
         rewards["consistency"] = partial(rewards["consistency"], similarity=similarity)
     return rewards
+
+
+def sentence_similarity(encoder: str | None, device: str) -> Similarity:
+    """The similarity of `consistency` for a training that can be repeated bit by bit.
+
+    Args:
+        encoder: name or folder; None: the default.
+        device: where it runs. On processors texts are encoded one at a time: in a batch the last bits of a
+            vector depend on the other texts, and after a resume other texts are new.
+
+    Raises:
+        UserError: there is no such encoder.
+    """
+    batch_size = 1 if device.startswith("cpu") else 64
+    return SentenceEncoder(encoder or DEFAULT_ENCODER, device, batch_size).similarity

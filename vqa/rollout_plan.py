@@ -22,7 +22,6 @@ def print_rollout_plan(
     lora,
     encoder: PromptEncoder | None,
     records: Dataset,
-    weights: dict[str, float],
     counterfactuals: str,
     model_args: Any,
     args: Any,
@@ -56,7 +55,7 @@ def print_rollout_plan(
         f"used {args.num_iterations} time{'s' * (args.num_iterations > 1)}",
     )
     numbers.add_row("steps", f"{an_epoch:,} an epoch, {planned:,} in all ({epochs})")
-    numbers.add_row("rewards", ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
+    numbers.add_row("rewards", ", ".join(f"{name} {weight:g}" for name, weight in args.weights.items()))
     numbers.add_row("counterfactuals", counterfactuals)
     reference = f"KL to the start, weight {args.beta:g}" if args.beta else "none (--beta 0)"
     numbers.add_row("learning rate, reference", f"{args.learning_rate:g}, {reference}")

@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 from trl.data_utils import prepare_multimodal_messages
 
 from vqa.encoding import PromptEncoder
@@ -80,6 +80,13 @@ def with_recorded_differences(records: Dataset) -> Dataset:
                 raise UserError(f"record {identifier}: {name}: {value!r} is not a number")
         records = records.add_column(name, [None if value is None else float(value) for value in column])
     return records
+
+
+def end_completions_at(model: PreTrainedModel, token_id: int) -> None:
+    """Let the chat template's end token end a completion, also where the checkpoint does not say so."""
+    known = model.generation_config.eos_token_id
+    known = known if isinstance(known, list) else [known] * (known is not None)
+    model.generation_config.eos_token_id = sorted({*known, token_id})
 
 
 def rollout_processor(processor: ProcessorMixin, encoder: PromptEncoder) -> ProcessorMixin:
