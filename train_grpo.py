@@ -32,8 +32,10 @@ from rewards.configured import configured_rewards, sentence_similarity
 from vqa import plans, runs
 from vqa.answer_settings import answer_settings
 from vqa.arguments import DataArguments, ModelArguments, TrainerArguments, build_model, load_records
+from vqa.branches import check_kernel
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.cli import is_main_process, option, parse_arguments, run
+from vqa.completion_rows import completion_log_probs, images_of_rows
 from vqa.counterfactuals import METHODS
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
@@ -82,6 +84,7 @@ class VQAGRPOConfig(TrainerArguments, GRPOConfig):
     counterfactual_batch_size: int = option(16, "questions a forward, when counterfactuals are measured")
     # TRL's default sends all images to all processes at every step, and waits where one process has none.
     log_multimodal: bool = option(False, "with --log_completions: images too; every record needs one then")
+    share_prompts: bool = option(True, "a prompt and its completions are one row when they are learnt from")
     feature_memory: float = option(1.0, "GiB of vision features kept in memory where the tower is frozen")
 
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "reward_options"]
@@ -105,6 +108,7 @@ class VQAGRPOTrainer(TraceableCheckpoints, GRPOTrainer):
 
     Args:
         counterfactuals: measures it for each completion; None: the rows bring it along, or no reward asks.
+        encoder: of the policy.
         processor: saved with the checkpoints; the one given as `processing_class` is for generation.
         run_file: what `vqa.runs.describe_run` returned; written beside every checkpoint.
         sampling_weights: one weight per training record, or None.
@@ -114,12 +118,14 @@ class VQAGRPOTrainer(TraceableCheckpoints, GRPOTrainer):
         self,
         *,
         counterfactuals: LiveCounterfactuals | None,
+        encoder: PromptEncoder,
         processor: ProcessorMixin,
         run_file: dict,
         sampling_weights: list[float] | None = None,
         **kwargs,
     ) -> None:
         self.counterfactuals = counterfactuals
+        self.encoder = encoder
         self.processor = processor
         self.run_file = run_file
         self.sampling_weights = sampling_weights
@@ -153,6 +159,19 @@ class VQAGRPOTrainer(TraceableCheckpoints, GRPOTrainer):
             ]
         with self.clock.measure("rewards"):
             return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, *args, **kwargs
+    ):
+        if not self.args.share_prompts:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, *args, **kwargs
+            )
+        tensors = ("num_images", "pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
+        images = images_of_rows(len(input_ids), **{name: kwargs.get(name) for name in tensors})
+        rows = (self.encoder, input_ids, attention_mask, logits_to_keep, self.temperature, images, batch_size)
+        with self.accelerator.autocast():
+            return *completion_log_probs(model, self.accelerator.unwrap_model(model), *rows), None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | (self.clock.read() if "loss" in logs else {}), start_time)
@@ -210,6 +229,8 @@ def main() -> None:
     if settings.style != STYLE and is_main_process():
         print(f"warning: {start}: not fine-tuned on {STYLE} answers; few may earn", file=sys.stderr)
 
+    if args.share_prompts:
+        check_kernel(model, "--share_prompts false")
     rows = rollout_rows(train, encoder, settings.box_format)
     generating = rollout_processor(processor, encoder)
     check_prompts(generating, encoder, [rows[index] for index in range(min(len(rows), 8))])
@@ -237,6 +258,7 @@ def main() -> None:
         model=model,
         args=args,
         counterfactuals=counterfactuals if live else None,
+        encoder=encoder,
         processor=processor,
         run_file=run_file,
         sampling_weights=sampling_weights,

@@ -366,7 +366,7 @@ def length(completions, **columns):
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
-def in_memory(family: str, records, folder: Path) -> train_grpo.VQAGRPOTrainer:
+def in_memory(family: str, records, folder: Path, share_prompts: bool) -> train_grpo.VQAGRPOTrainer:
     """A trainer that generates for three prompts at once, in three parts, with a remembered tower."""
     model, encoder = sharpened(family)
     freeze(model, ["vision"])
@@ -378,11 +378,13 @@ def in_memory(family: str, records, folder: Path) -> train_grpo.VQAGRPOTrainer:
         gradient_accumulation_steps=1,
         max_completion_length=5,
         max_steps=1,
+        share_prompts=share_prompts,
     )
     trainer = train_grpo.VQAGRPOTrainer(
         model=model,
         args=args,
         counterfactuals=None,
+        encoder=encoder,
         processor=encoder.processor,
         run_file={},
         reward_funcs=[length],
@@ -408,13 +410,16 @@ def log_probs(trainer, part) -> torch.Tensor:
         )[0]
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["a row a prompt", "a row a completion"])
 @pytest.mark.parametrize("drawn", [(0, 4, 1), (0, 4, 3), (3, 10, 1), (3, 10, 3)], ids=str)
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_log_probs_are_those_of_prediction_whatever_images_a_batch_has(family, drawn, mixed, tmp_path):
+def test_log_probs_are_those_of_prediction_whatever_images_a_batch_has(
+    family, drawn, shared, mixed, tmp_path
+):
     """Prompts with one, two and no images, shuffled and cut into parts, as for the loss and before it."""
     if family in ("idefics3", "smolvlm") and drawn == (0, 4, 3):
         pytest.skip("refused: the next test")
-    trainer, encoder = in_memory(family, mixed.select(drawn), tmp_path)
+    trainer, encoder = in_memory(family, mixed.select(drawn), tmp_path, shared)
     rows = list(trainer.train_dataset)
     known = {}
     for row in rows:
@@ -432,6 +437,25 @@ def test_log_probs_are_those_of_prediction_whatever_images_a_batch_has(family, d
                 assert (values[number] * mask[number]).sum().item() == pytest.approx(expected, abs=1e-4)
             seen.add(tuple(prompt.input_ids))
     assert len(seen) == len({*drawn})
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_rows_of_a_prompt_have_the_gradient_of_a_row_for_each_completion(family, mixed, tmp_path):
+    trainer, _ = in_memory(family, mixed.select([0, 1, 9]), tmp_path, True)
+    rows = list(trainer.train_dataset)
+    part = trainer._prepare_inputs([row for row in rows for _ in range(4)])
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop
+    gradients, entropies = {}, {}
+    for trainer.args.share_prompts in (True, False):
+        trainer.model.zero_grad()
+        trainer.compute_loss(trainer.model, part).backward()
+        found = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+        gradients[trainer.args.share_prompts] = torch.cat(found)
+        entropies[trainer.args.share_prompts] = trainer._metrics["train"]["entropy"].pop()
+    difference = gradients[True] - gradients[False]
+    assert gradients[False].norm() > 0
+    assert difference.norm() <= 1e-4 * gradients[False].norm()
+    assert entropies[True] == pytest.approx(entropies[False], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,11 @@ def attention_kernel(model: nn.Module) -> str:
     return model.config.get_text_config()._attn_implementation
 
 
-def check_kernel(model: nn.Module) -> None:
+def check_kernel(model: nn.Module, remedy: str = "--group_by_image false") -> None:
     """Refuse an attention implementation under which questions of a row would see each other.
+
+    Args:
+        remedy: the option that does without such rows.
 
     Raises:
         UserError: it is none of `MASKED_ATTENTION`.
@@ -177,6 +180,6 @@ def check_kernel(model: nn.Module) -> None:
         return
     reason = "adds a boolean mask as if it were a bias" if kernel == "eager" else "takes no such mask"
     raise UserError(
-        f"--attn_implementation {kernel}: {reason}, so questions that share a row would see each other; "
-        f"use {' or '.join(MASKED_ATTENTION)}, or --group_by_image false"
+        f"--attn_implementation {kernel}: {reason}, so branches of a row would see each other; "
+        f"use {' or '.join(MASKED_ATTENTION)}, or {remedy}"
     )

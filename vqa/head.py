@@ -74,6 +74,36 @@ def log_probs_at(
         return model(**inputs).logits[0]
 
 
+def log_probs_and_entropies(
+    model: nn.Module,
+    head: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    temperature: float,
+    max_logits: int = MAX_LOGITS,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of every supervised token log p, and the entropy of the distribution it was drawn from; both in nats.
+
+    Args:
+        model, head, inputs: as for `answer_loss`.
+        temperature: of that distribution.
+
+    Returns:
+        two of (n,): the tokens in the rows' order.
+    """
+    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    supervised = targets != IGNORED
+
+    def compute(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        log_probs = (logits / temperature).log_softmax(-1)
+        entropies = -(log_probs.exp() * log_probs).sum(-1)
+        return torch.stack([log_probs.gather(-1, wanted[:, None])[:, 0], entropies], dim=-1)
+
+    prompt = {name: value for name, value in inputs.items() if name != "labels"}
+    with _head_computes(head, compute, supervised, targets[supervised], max_logits):
+        rows = model(**prompt, use_cache=False).logits[0]
+    return rows[:, 0], rows[:, 1]
+
+
 @contextmanager
 def _head_computes(
     head: nn.Module,
