@@ -247,7 +247,7 @@ def main() -> None:
             "seed": args.seed,
         },
     )
-    counterfactuals = LiveCounterfactuals(
+    counterfactuals = live and LiveCounterfactuals(
         encoder,
         allow_unanswerable=knows_abstaining,
         method=args.counterfactual_method,
@@ -257,7 +257,7 @@ def main() -> None:
     trainer = VQAGRPOTrainer(
         model=model,
         args=args,
-        counterfactuals=counterfactuals if live else None,
+        counterfactuals=counterfactuals or None,
         encoder=encoder,
         processor=processor,
         run_file=run_file,
