@@ -230,8 +230,9 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
         for folder in folders:
             model = recipe.start if arm == "sft" else folder / arm
             metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
-            for name, (group, key) in METRICS.items():
-                values.setdefault(name, []).append(metrics[group][key])
+            if arm != "sft" or folder == folders[0]:  # all seeds start from one model
+                for name, (group, key) in METRICS.items():
+                    values.setdefault(name, []).append(metrics[group][key])
             # Rewards before training are those of the first evaluation of the run with all rewards.
             run_file = json.loads((folder / ("grpo" if arm == "sft" else arm) / "run.json").read_text())
             evaluations = [entry for entry in run_file["log"] if "eval_reward" in entry]
