@@ -80,7 +80,13 @@ def test_funsd(tmp_path):
             "box_images": [0, 0, 0],
             "source": "funsd",
             "split": "train",
-            "meta": {"key": 'Sold "to"', "key_box": [10, 30, 40, 40], "key_id": 3, "answer_ids": [6, 4, 5]},
+            "meta": {
+                "field": "Sold 'to'",
+                "key": 'Sold "to"',
+                "key_box": [10, 30, 40, 40],
+                "key_id": 3,
+                "answer_ids": [6, 4, 5],
+            },
         },
     )
     questions = {record["question"]: record["answers"] for record in records.values()}
@@ -90,6 +96,8 @@ def test_funsd(tmp_path):
         'What is the value of "Name" under "SENDER"?': ["Ann"],
         'What is the value of "NAME" under "RECEIVER"?': ["Bob"],
     }
+    fields = {record["meta"]["field"] for record in records.values()}
+    assert fields == {"DATE", "Sold 'to'", "SENDER.Name", "RECEIVER.NAME"}
     assert records["funsd/validation/0000989556/1"]["split"] == "validation"
     form, tests = "dataset/training_data/annotations/0000971160.json", "dataset/testing_data/annotations"
     unreadable = {place: rejects.pop(f"{tests}/{place}.json") for place in ("82200067_0069", "82250337_0338")}
@@ -222,7 +230,7 @@ def test_cord_in_folders(tmp_path, published):
             "box_images": [0],
             "source": "cord",
             "split": "validation",
-            "meta": {"path": "total.total_price", "value": "14,400"},
+            "meta": {"field": "total.total_price", "value": "14,400"},
         },
     )
     assert rejects == {
@@ -389,7 +397,7 @@ def test_sroie_layouts(tmp_path, images, boxes, entities, split, box_suffix, ent
             "box_images": [0],
             "source": "sroie",
             "split": split,
-            "meta": {"receipt": "X00016469612", "entity": "company"},
+            "meta": {"receipt": "X00016469612", "field": "company"},
         },
     )
     assert (rejects, manifest["repairs"]) == ({}, {UNREADABLE_LINE: 4})

@@ -312,7 +312,7 @@ def test_every_key_of_the_contract_is_there():
     metrics = summarize([_line()], [True])
     assert tuple(metrics) == KEYS
     contract = (
-        "count overall by_question_type by_source exact_match anls anls_star vqa_accuracy "
+        "count overall by_question_type by_source exact_match anls anls_star fields nted vqa_accuracy "
         "relaxed_accuracy relaxed_accuracy_strict closed_accuracy open_recall cer wer ocrbench format "
         "grounding selective abstention caption_consistency counterfactual calibration intervals"
     )
@@ -327,6 +327,8 @@ def test_absent_inputs_are_null_and_not_zero():
     assert metrics["overall"] == {"correct": 0, "accuracy": 0.0}
     for key in ("anls", "closed_accuracy", "open_recall", "vqa_accuracy", "cer", "wer", "ocrbench"):
         assert metrics[key] is None
+    assert metrics["fields"] == dict.fromkeys(("precision", "recall", "f1", "documents"))
+    assert metrics["nted"] is None
     assert metrics["format"] == {"valid_rate": None, "box_rate": None}
     assert metrics["grounding"] == {"mean_iou": None, "acc_at_50": None}
     assert metrics["calibration"] == {"ece": None, "brier": None}

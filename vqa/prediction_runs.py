@@ -19,8 +19,9 @@ from vqa.files import sha256_file, write_json, write_jsonl
 
 Line = dict[str, Any]
 FINGERPRINT = "run"
-# Of a record's `meta`: what each annotator said, for the VQA accuracy; what was removed, for the report.
-KEPT_META = ("answers", "counterfactual")
+# Of a record's `meta`: what each annotator said, for the VQA accuracy; what was removed, for the report; the
+# field of the document that is asked for, for F1 and the trees.
+KEPT_META = ("answers", "counterfactual", "field")
 
 
 def prediction_line(record: dict[str, Any], decision: Decision) -> Line:

@@ -22,8 +22,9 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     Needed are `id`, `pred`, `qtype` and one of `answers` and `gt`. The rest is filled in: `answerable` (some
     accepted answer is no abstention), `abstained` (the flag, or a text that says so), `source`
     ("unknown"), None or empty for others. `annotations` are ten answers of ten annotators, which stand in
-    `answers` or in `meta.answers`, or None. `removed` are the regions removed from the first image of a
-    counterfactual (`meta.counterfactual`), or none. An unanswerable transcription whose accepted text is `""`
+    `answers` or in `meta.answers`, or None. `field` is the field of a document that was asked for
+    (`meta.field`), or None. `removed` are the regions removed from the first image of a counterfactual
+    (`meta.counterfactual`), or none. An unanswerable transcription whose accepted text is `""`
     keeps it as `gt`: there is nothing to read.
 
     Raises:
@@ -83,6 +84,7 @@ class _Reader:
             "images": self._texts("images"),
             "question": self._text("question", ""),
             "annotations": self._annotations(),
+            "field": self._field(),
             "removed": self._removed(),
         }
         if is_abstention(pred) and not (abstained or self.problems):
@@ -152,6 +154,10 @@ class _Reader:
             if isinstance(texts, list) and len(texts) == ANNOTATORS and all(type(t) is str for t in texts):
                 return [_printable(text) for text in texts]
         return None
+
+    def _field(self) -> str | None:
+        name = self._meta("field")
+        return _printable(name) if isinstance(name, str) else None
 
     def _removed(self) -> list[list[float]]:
         told = self._meta("counterfactual")

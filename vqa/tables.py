@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vqa.exports import flatten
 from vqa.report.formatting import p_value, percent, points, shown
 
 MAX_WIDTH = 1000
@@ -17,7 +18,9 @@ MAX_WIDTH = 1000
 # Heading and how a value is shown.
 Columns = Mapping[str, Callable[[Any], str]]
 COLUMNS: Columns = {"count": str, "correct": str, "accuracy": percent, "low": percent, "high": percent}
-BENCHMARK_COLUMNS = COLUMNS | dict.fromkeys(("exact_match", "anls", "relaxed_accuracy", "cer"), percent)
+BENCHMARK_METRICS = ("exact_match", "anls", "relaxed_accuracy", "cer")
+BENCHMARK_METRICS += ("fields/f1", "nted", "grounding/mean_iou")
+BENCHMARK_COLUMNS = COLUMNS | dict.fromkeys(BENCHMARK_METRICS, percent)
 PAIRED_COLUMNS = {"count": str, "a": percent, "b": percent, "difference": points, "low": points}
 PAIRED_COLUMNS |= {"high": points, "p": p_value}
 
@@ -35,8 +38,8 @@ def accuracy_rows(metrics: dict[str, Any]) -> dict[str, list]:
 
 def benchmark_row(metrics: dict[str, Any]) -> list:
     """The cells of `BENCHMARK_COLUMNS`."""
-    others = list(BENCHMARK_COLUMNS)[len(COLUMNS) :]
-    return accuracy_rows(metrics)["overall"] + [metrics[name] for name in others]
+    values = dict(flatten(metrics))
+    return accuracy_rows(metrics)["overall"] + [values[path] for path in BENCHMARK_METRICS]
 
 
 def paired_rows(comparison: dict[str, Any]) -> dict[str, list]:
@@ -53,7 +56,7 @@ def paired_rows(comparison: dict[str, Any]) -> dict[str, list]:
 
 
 def print_rows(name: str, columns: dict[str, Callable], rows: dict[str, list], format: str) -> None:
-    """Print rows of values by name: shown as `columns` says, or bare as CSV."""
+    """Print rows of values by name: as `columns` says and without columns of nulls alone, or bare as CSV."""
     if format == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerows(
             [[name, *columns], *([k, *v] for k, v in rows.items())]
@@ -61,10 +64,11 @@ def print_rows(name: str, columns: dict[str, Callable], rows: dict[str, list], f
         return
     table = Table(box=box.MARKDOWN if format == "markdown" else box.HEAVY_HEAD)
     table.add_column(name)
-    for heading in columns:
+    by_column = zip(columns.items(), zip(*rows.values(), strict=True), strict=True)
+    kept = {head: map(show, cells) for (head, show), cells in by_column if any(c is not None for c in cells)}
+    for heading in kept:
         table.add_column(heading, justify="right")
-    for key, values in rows.items():
-        cells = (show(value) for show, value in zip(columns.values(), values, strict=True))
+    for key, cells in zip(rows, zip(*kept.values(), strict=True), strict=True):
         table.add_row(Text(shown(key).replace("|", "\\|") if format == "markdown" else shown(key)), *cells)
     console = Console()
     # Numbers that are cut off are worse than a line that wraps.

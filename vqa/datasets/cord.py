@@ -99,7 +99,7 @@ def _leaf_rows(
                 "answerable": True,
                 "question_type": "extractive",
                 "boxes": [box for box in inside if box],
-                "meta": row,
+                "meta": {"field": leaf.path, "value": leaf.value},
             }
             yield RawRow(split, row, f"{where}: {leaf.path}", record)
 

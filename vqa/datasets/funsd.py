@@ -108,6 +108,7 @@ def form_rows(
             "question_type": "extractive",
             "boxes": [box for box in boxes if box],
             "meta": {
+                "field": f"{header}.{name}" if header else name,
                 "key": key["text"],
                 "key_box": key["box"],
                 "key_id": key["id"],

@@ -116,7 +116,7 @@ def _entity_rows(
                 "answerable": True,
                 "question_type": "extractive",
                 "boxes": [box for box in boxes if box],
-                "meta": {"receipt": name, "entity": entity},
+                "meta": {"receipt": name, "field": entity},
             }
             yield RawRow(split, row, f"{where}: {entity}", record, repairs=repairs)
 

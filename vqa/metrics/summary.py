@@ -18,6 +18,7 @@ from vqa.metrics.confidence_intervals import confidence_intervals
 from vqa.metrics.consistency import consistency_columns, consistency_table
 from vqa.metrics.counterfactual import counterfactual_columns, counterfactual_summary
 from vqa.metrics.error_rates import character_error_rate, word_error_rate
+from vqa.metrics.fields import documents_of, field_columns
 from vqa.metrics.grounding import pointing_columns
 from vqa.metrics.matching import matches_text
 from vqa.metrics.ocrbench import ocrbench_match
@@ -35,6 +36,7 @@ READING_TYPES = ("extractive", "transcription")
 # The contract's order.
 KEYS = (
     *("count", "overall", "by_question_type", "by_source", "exact_match", "anls", "anls_star"),
+    *("fields", "nted"),
     *("vqa_accuracy", "relaxed_accuracy", "relaxed_accuracy_strict", "closed_accuracy", "open_recall"),
     *("cer", "wer", "ocrbench", "format", "grounding", "selective", "abstention", "caption_consistency"),
     *("counterfactual", "calibration", "intervals"),
@@ -117,6 +119,8 @@ def summarize(
     right = np.asarray(correct, dtype=bool)
     columns = {path: _column(predictions, *rule) for path, rule in PER_RECORD.items()}
     columns |= pointing_columns(predictions)
+    documents = documents_of(predictions)
+    columns |= field_columns(predictions, documents)
     closed = np.array([row["qtype"] in CLOSED_TYPES for row in predictions])
     columns["closed_accuracy"] = (right & closed, closed)
     ratios = abstention_ratios(*([row[name] for row in predictions] for name in ("abstained", "answerable")))
@@ -131,6 +135,7 @@ def summarize(
         "overall": {"correct": int(right.sum()), "accuracy": float(right.mean())},
         "by_question_type": by_type,
         "by_source": by_source,
+        "fields": {},
         "format": {},
         "grounding": {},
         "selective": selective,
@@ -144,6 +149,7 @@ def summarize(
     for path, column in columns.items():
         group, _, name = path.rpartition("/")
         (metrics[group] if group else metrics)[name] = _ratio(column)
+    metrics["fields"]["documents"] = len(documents) or None
     metrics |= _error_rates(predictions, columns)
     columns |= counterfactual_columns(predictions, correct, roi_predictions, random_predictions, tolerance)
     columns |= consistency_columns(similarities, correct) if similarities is not None else {}
