@@ -205,14 +205,20 @@ def complete_structured_head(text: str) -> str:
     """
     caption, _, rest = text.removeprefix('{"caption": ').partition(', "reasoning": [')
     reasoning, _, rest = rest.partition('], "boxes": [')
-    boxes = [list(map(int, numbers)) for numbers in re.findall(r"\[(\d+), (\d+), (\d+), (\d+)\]", rest)]
     answer = StructuredAnswer(
-        caption="".join(_strings(caption)[:1]),
-        reasoning=_strings(reasoning),
-        boxes=[box for box in boxes if is_box(box)],
-        answer="",
+        caption="".join(_strings(caption)[:1]), reasoning=_strings(reasoning), boxes=_boxes(rest), answer=""
     )
     return write_structured(answer).removesuffix('"}')
+
+
+def head_boxes(head: str) -> list[list[int]]:
+    """The boxes of a structured answer up to its answer, as `complete_structured_head` leaves it."""
+    return _boxes(head.rpartition('], "boxes": [')[2])
+
+
+def _boxes(text: str) -> list[list[int]]:
+    boxes = [list(map(int, numbers)) for numbers in re.findall(r"\[(\d+), (\d+), (\d+), (\d+)\]", text)]
+    return [box for box in boxes if is_box(box)]
 
 
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')

@@ -71,7 +71,10 @@ def admit_unanswerable(grammar: str) -> str:
 
 
 def structured_grammar(
-    answer_rule: str | None = None, max_boxes: int = MAX_BOXES, box_format: str = "norm1000"
+    answer_rule: str | None = None,
+    max_boxes: int = MAX_BOXES,
+    box_format: str = "norm1000",
+    box_rule: str | None = None,
 ) -> str:
     """One object of the structured style, written as `vqa.answers.write_structured` writes it.
 
@@ -82,13 +85,19 @@ def structured_grammar(
             JSON; its character classes must not admit quotes, backslashes and control characters.
         max_boxes: at most so many boxes.
         box_format: `norm1000` (integers 0 to 1000) or `pixels` (0 to 9999).
+        box_rule: what a box may be, as the right-hand side of its rule (`vqa/documents/places.py`); None: any
+            four coordinates; "": there are no boxes.
     """
-    return f"root ::= head {json_answer_grammar(answer_rule, start='answer')}" + _head(max_boxes, box_format)
+    head = _head(max_boxes, box_format, box_rule)
+    return f"root ::= head {json_answer_grammar(answer_rule, start='answer')}" + head
 
 
-def structured_head_grammar(max_boxes: int = MAX_BOXES, box_format: str = "norm1000") -> str:
+def structured_head_grammar(
+    max_boxes: int = MAX_BOXES, box_format: str = "norm1000", box_rule: str | None = None
+) -> str:
     """The object up to and with `"answer": "`: what is written before the answer is decided."""
-    return "root ::= head\n" + _head(max_boxes, box_format) + f"character ::= {_JSON_CHARACTER}\n"
+    head = _head(max_boxes, box_format, box_rule)
+    return f"root ::= head\n{head}character ::= {_JSON_CHARACTER}\n"
 
 
 def json_answer_grammar(answer_rule: str | None = None, start: str = "root") -> str:
@@ -99,16 +108,17 @@ def json_answer_grammar(answer_rule: str | None = None, start: str = "root") -> 
     return f'{opening}{answer} "\\"}}"\n{embedded}character ::= {_JSON_CHARACTER}\n'
 
 
-def _head(max_boxes: int, box_format: str) -> str:
-    more_boxes = f'( ", " box ){{0,{max_boxes - 1}}}'
+def _head(max_boxes: int, box_format: str, box_rule: str | None) -> str:
+    boxes = f'"" | box ( ", " box ){{0,{max_boxes - 1}}}'
+    if box_rule is None:
+        box_rule = '"[" coordinate ", " coordinate ", " coordinate ", " coordinate "]"'
+        box_rule += f"\ncoordinate ::= {_COORDINATES[box_format]}"
     return (
         'head ::= "{\\"caption\\": " string ", \\"reasoning\\": [" steps "]'
         ', \\"boxes\\": [" boxes "], \\"answer\\": \\""\n'
         'string ::= "\\"" character* "\\""\n'
         f'steps ::= "" | string ( ", " string ){{0,{_MAX_STEPS - 1}}}\n'
-        f'boxes ::= "" | box {more_boxes}\n'
-        'box ::= "[" coordinate ", " coordinate ", " coordinate ", " coordinate "]"\n'
-        f"coordinate ::= {_COORDINATES[box_format]}\n"
+        + (f"boxes ::= {boxes}\nbox ::= {box_rule}\n" if box_rule else 'boxes ::= ""\n')
     )
 
 

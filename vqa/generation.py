@@ -12,6 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from vqa.encoding import PromptEncoder, pad, to_device
 from vqa.models import family_of
 from vqa.prefixes import PrefilledPrompts, masked_attention
+from vqa.stages import stage
 
 GRAMMAR_CACHE_BYTES = 512 * 2**20
 
@@ -105,10 +106,11 @@ class _GrammarMask(LogitsProcessor):
         self.bitmask = xgrammar.allocate_token_bitmask(len(grammars), vocabulary)
         if any(grammars):
             compiler = _compiler(encoder.tokenizer, vocabulary, encoder.end_token_id)
-            self.matchers = [
-                xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)) if grammar else None
-                for grammar in grammars
-            ]
+            with stage("grammar"):  # the compiler keeps what it has compiled
+                self.matchers = [
+                    xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)) if grammar else None
+                    for grammar in grammars
+                ]
         forbidden = set() if free else _special_tokens(encoder.tokenizer) - end_tokens
         self.forbidden = torch.tensor([index for index in forbidden if index < vocabulary], dtype=torch.long)
 

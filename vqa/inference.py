@@ -11,16 +11,22 @@ What the prompts about one image begin with, the image above all, is run once fo
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from tqdm import tqdm
 
-from vqa.answers import complete_structured, complete_structured_head, complete_think_head
+from vqa.answers import complete_structured, complete_structured_head, complete_think_head, head_boxes
 from vqa.branches import shared_length
 from vqa.confidences import softmax
-from vqa.constraints import json_answer_grammar, structured_head_grammar, think_head_grammar, untagged_grammar
+from vqa.constraints import (
+    admit_unanswerable,
+    json_answer_grammar,
+    structured_head_grammar,
+    think_head_grammar,
+    untagged_grammar,
+)
 from vqa.decisions import (
     MAX_NEW_TOKENS,
     Decision,
@@ -33,10 +39,13 @@ from vqa.decisions import (
     plan_batches,
     read_decision,
 )
-from vqa.encoding import PromptEncoder
+from vqa.documents.pages import OcrPage
+from vqa.documents.places import TextPlaces, text_places
+from vqa.encoding import EncodedPrompt, PromptEncoder
 from vqa.generation import Generated, generate
 from vqa.prefixes import PrefilledPrompts, prefill
 from vqa.scoring import score_completions
+from vqa.stages import stage
 
 DECODINGS = ("constrained", "free")
 
@@ -50,6 +59,7 @@ class _Settings:
     box_format: str
     max_new_tokens: int
     share: bool
+    answer_from_page: bool
 
 
 def decide(
@@ -65,6 +75,8 @@ def decide(
     batch_size: int = 8,
     group_by_image: bool = True,
     progress: bool = False,
+    pages: Sequence[OcrPage] | None = None,
+    answer_from_page: bool = False,
 ) -> list[Decision]:
     """Answer every record, in their order.
 
@@ -80,9 +92,14 @@ def decide(
         batch_size: records a batch.
         group_by_image: put records about the same images in one batch and run their images once.
         progress: show a bar.
+        pages: the text of each record's image: its boxes can then only be those of words, runs of words in a
+            line, and lines (style `structured`, constrained).
+        answer_from_page: answers of no other constraint are words of the boxes chosen.
     """
     limit = MAX_NEW_TOKENS[style] if max_new_tokens is None else max_new_tokens
-    settings = _Settings(model, encoder, style, allow_unanswerable, box_format, limit, group_by_image)
+    settings = _Settings(
+        model, encoder, style, allow_unanswerable, box_format, limit, group_by_image, answer_from_page
+    )
     decide_batch = {"constrained": _decide_constrained, "free": _decide_free}[decoding]
     decisions: list[Decision | None] = [None] * len(records)
     training = model.training
@@ -91,7 +108,8 @@ def decide(
         with tqdm(total=len(records), unit="q", disable=not progress) as bar:
             for indices in plan_batches(records, style, batch_size, group_by_image):
                 batch = [records[index] for index in indices]
-                for index, decision in zip(indices, decide_batch(settings, batch), strict=True):
+                texts = pages and [pages[index] for index in indices]
+                for index, decision in zip(indices, decide_batch(settings, batch, texts), strict=True):
                     decisions[index] = decision
                 bar.update(len(indices))
     finally:
@@ -102,31 +120,53 @@ def decide(
 # Constrained decoding
 
 
-def _decide_constrained(settings: _Settings, records: list[Record]) -> Iterator[Decision]:
-    encoded = settings.encoder.encode(records, settings.style)
-    prompts = prefill(settings.model, settings.encoder, encoded, settings.share)
-    heads = _write_heads(settings, prompts)
+def _decide_constrained(
+    settings: _Settings, records: list[Record], pages: list[OcrPage] | None
+) -> Iterator[Decision]:
+    encoded, prompts = _read_prompts(settings, records)
+    places = [None] * len(records)
+    if pages:
+        sizes = [prompt.resized_sizes[0] for prompt in encoded]
+        places = [
+            text_places(page, settings.box_format, size) for page, size in zip(pages, sizes, strict=True)
+        ]
+    with stage("before the answer"):
+        heads = _write_heads(settings, prompts, places)
     closed = [index for index, record in enumerate(records) if is_closed(record)]
     opened = [index for index, record in enumerate(records) if not is_closed(record)]
     decided: dict[int, tuple] = {}
     for indices, method in ((closed, _score), (opened, _generate_answers)):
         if indices:
-            chosen, texts = ([rows[index] for index in indices] for rows in (records, heads))
-            decided |= zip(indices, method(settings, chosen, prompts, indices, texts), strict=True)
+            chosen, texts, text_of = ([rows[index] for index in indices] for rows in (records, heads, places))
+            with stage("answer"):
+                answers = list(method(settings, chosen, prompts, indices, texts, text_of))
+            decided |= zip(indices, answers, strict=True)
     for index, record in enumerate(records):
         yield _decision(settings, record, encoded[index], *decided[index])
 
 
-def _write_heads(settings: _Settings, prompts: PrefilledPrompts) -> list[str]:
+def _read_prompts(settings: _Settings, records: list[Record]) -> tuple[list[EncodedPrompt], PrefilledPrompts]:
+    with stage("images and prompts"):
+        encoded = settings.encoder.encode(records, settings.style)
+    with stage("prefill"):
+        return encoded, prefill(settings.model, settings.encoder, encoded, settings.share)
+
+
+def _write_heads(
+    settings: _Settings, prompts: PrefilledPrompts, places: list[TextPlaces | None]
+) -> list[str]:
     """The text before each answer: thoughts, or the object up to its answer; closed if the limit cut it."""
-    count = len(prompts.prompts)
     if settings.style == "structured":
-        grammar, complete = structured_head_grammar(box_format=settings.box_format), complete_structured_head
+        grammars = [
+            structured_head_grammar(box_format=settings.box_format, box_rule=place and place.box_rule)
+            for place in places
+        ]
+        complete = complete_structured_head
     elif settings.style == "think":
-        grammar, complete = think_head_grammar(), complete_think_head
+        grammars, complete = [think_head_grammar()] * len(places), complete_think_head
     else:
-        return [""] * count
-    rows = _generate(settings, prompts, [grammar] * count)
+        return [""] * len(places)
+    rows = _generate(settings, prompts, grammars)
     return [complete(_text(settings.encoder, row.ids)) for row in rows]
 
 
@@ -142,6 +182,7 @@ def _score(
     prompts: PrefilledPrompts,
     indices: list[int],
     heads: list[str],
+    places: list[TextPlaces | None],
 ) -> Iterator[tuple]:
     encoder = settings.encoder
     written, shared, own = [], [], []
@@ -173,11 +214,16 @@ def _generate_answers(
     prompts: PrefilledPrompts,
     indices: list[int],
     heads: list[str],
+    places: list[TextPlaces | None],
 ) -> Iterator[tuple]:
     encoder = settings.encoder
     grammars = []
-    for record in records:
+    for record, head, place in zip(records, heads, places, strict=True):
         rule = answer_rule(record, settings.allow_unanswerable)
+        if rule is None and place is not None and settings.answer_from_page:
+            rule = place.answer_grammar(head_boxes(head))
+            if rule and settings.allow_unanswerable:
+                rule = admit_unanswerable(rule)
         if settings.style == "structured":
             rule = json_answer_grammar(rule)
         elif settings.style == "think" and rule is None:
@@ -194,11 +240,11 @@ def _generate_answers(
 # Free decoding
 
 
-def _decide_free(settings: _Settings, records: list[Record]) -> Iterator[Decision]:
+def _decide_free(settings: _Settings, records: list[Record], pages: None) -> Iterator[Decision]:
     encoder = settings.encoder
-    encoded = encoder.encode(records, settings.style)
-    prompts = prefill(settings.model, encoder, encoded, settings.share)
-    rows = _generate(settings, prompts, [None] * len(records), free=True)
+    encoded, prompts = _read_prompts(settings, records)
+    with stage("answer"):
+        rows = _generate(settings, prompts, [None] * len(records), free=True)
     for record, prompt, row in zip(records, encoded, rows, strict=True):
         first = first_answer_token(row.ids, settings.style, lambda ids: _text(encoder, ids))
         confidence = mean_probability(row.log_probs[first:])
