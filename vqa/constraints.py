@@ -30,6 +30,8 @@ _COORDINATES = {
     "norm1000": r""""0" | "1000" | [1-9] [0-9]{0,2}""",
     "pixels": r""""0" | [1-9] [0-9]{0,3}""",
 }
+# Of several images, one below another: the reader knows where the last one ends.
+_COORDINATES_OF_PAGES = r""""0" | [1-9] [0-9]{0,4}"""
 _MAX_STEPS = 32
 
 
@@ -75,6 +77,7 @@ def structured_grammar(
     max_boxes: int = MAX_BOXES,
     box_format: str = "norm1000",
     box_rule: str | None = None,
+    images: int = 1,
 ) -> str:
     """One object of the structured style, written as `vqa.answers.write_structured` writes it.
 
@@ -87,16 +90,20 @@ def structured_grammar(
         box_format: `norm1000` (integers 0 to 1000) or `pixels` (0 to 9999).
         box_rule: what a box may be, as the right-hand side of its rule (`vqa/documents/places.py`); None: any
             four coordinates; "": there are no boxes.
+        images: of the record, whose boxes stand one below another (`vqa/page_boxes.py`).
     """
-    head = _head(max_boxes, box_format, box_rule)
+    head = _head(max_boxes, box_format, box_rule, images)
     return f"root ::= head {json_answer_grammar(answer_rule, start='answer')}" + head
 
 
 def structured_head_grammar(
-    max_boxes: int = MAX_BOXES, box_format: str = "norm1000", box_rule: str | None = None
+    max_boxes: int = MAX_BOXES,
+    box_format: str = "norm1000",
+    box_rule: str | None = None,
+    images: int = 1,
 ) -> str:
     """The object up to and with `"answer": "`: what is written before the answer is decided."""
-    head = _head(max_boxes, box_format, box_rule)
+    head = _head(max_boxes, box_format, box_rule, images)
     return f"root ::= head\n{head}character ::= {_JSON_CHARACTER}\n"
 
 
@@ -108,11 +115,12 @@ def json_answer_grammar(answer_rule: str | None = None, start: str = "root") -> 
     return f'{opening}{answer} "\\"}}"\n{embedded}character ::= {_JSON_CHARACTER}\n'
 
 
-def _head(max_boxes: int, box_format: str, box_rule: str | None) -> str:
+def _head(max_boxes: int, box_format: str, box_rule: str | None, images: int) -> str:
     boxes = f'"" | box ( ", " box ){{0,{max_boxes - 1}}}'
     if box_rule is None:
         box_rule = '"[" coordinate ", " coordinate ", " coordinate ", " coordinate "]"'
-        box_rule += f"\ncoordinate ::= {_COORDINATES[box_format]}"
+        coordinate = _COORDINATES[box_format] if images < 2 else _COORDINATES_OF_PAGES
+        box_rule += f"\ncoordinate ::= {coordinate}"
     return (
         'head ::= "{\\"caption\\": " string ", \\"reasoning\\": [" steps "]'
         ', \\"boxes\\": [" boxes "], \\"answer\\": \\""\n'

@@ -8,7 +8,7 @@ from typing import Any
 
 from vqa.answers import THINK_CLOSE, UNANSWERABLE, is_abstention, parse_answer
 from vqa.constraints import admit_unanswerable, candidates_grammar, structured_grammar, think_grammar
-from vqa.images import boxes_to_pixels
+from vqa.page_boxes import boxes_from_text
 from vqa.prompts import question_text
 from vqa.questions import QUESTION_TYPES
 
@@ -26,7 +26,8 @@ class Decision:
         confidence: in [0, 1]; None when the model wrote nothing at all.
         raw: the whole text: of a closed type in a plain style the chosen candidate, and of a text that a
             limit cut off what was made of it.
-        boxes: evidence, pixels of the original (first) image, inside it.
+        boxes: evidence, pixels of the original images, inside them.
+        box_images: the index of each box's image.
         valid_format: whether the style's format was kept; None where it has none.
         scores: of a closed type, log p of each candidate.
     """
@@ -37,6 +38,7 @@ class Decision:
     caption: str | None = None
     reasoning: list[str] = field(default_factory=list)
     boxes: list[list[float]] = field(default_factory=list)
+    box_images: list[int] = field(default_factory=list)
     valid_format: bool | None = None
     abstained: bool = False
     scores: dict[str, float] | None = None
@@ -106,7 +108,7 @@ def completion_grammar(record: Record, style: str, allow_unanswerable: bool, box
     else:
         rule = answer_rule(record, allow_unanswerable)
     if style == "structured":
-        return structured_grammar(rule, box_format=box_format)
+        return structured_grammar(rule, box_format=box_format, images=len(record["images"]))
     return think_grammar(rule) if style == "think" else rule
 
 
@@ -131,10 +133,12 @@ def read_decision(
     parsed = parse_answer(text, style)
     # An abstaining phrase that the question itself offers ("cannot tell") is an answer.
     abstained = is_abstention(parsed.answer) and parsed.answer not in (record["answer_candidates"] or ())
-    boxes = []
+    boxes, box_images = [], []
     if parsed.boxes and record["image_sizes"]:
-        size = record["image_sizes"][0]
-        boxes = _inside(boxes_to_pixels(parsed.boxes, size, box_format, resized_sizes[0]), size)
+        sizes = record["image_sizes"]
+        found = zip(*boxes_from_text(parsed.boxes, sizes, box_format, resized_sizes), strict=True)
+        placed = [(clipped, page) for box, page in found for clipped in _inside([box], sizes[page])]
+        boxes, box_images = [box for box, _ in placed], [page for _, page in placed]
     return Decision(
         answer="" if abstained else parsed.answer,
         confidence=confidence,
@@ -142,6 +146,7 @@ def read_decision(
         caption=parsed.caption,
         reasoning=parsed.reasoning,
         boxes=boxes,
+        box_images=box_images,
         valid_format=parsed.valid_format,
         abstained=abstained,
         scores=scores,

@@ -75,7 +75,7 @@ def decide(
     batch_size: int = 8,
     group_by_image: bool = True,
     progress: bool = False,
-    pages: Sequence[OcrPage] | None = None,
+    pages: Sequence[Sequence[OcrPage]] | None = None,
     answer_from_page: bool = False,
 ) -> list[Decision]:
     """Answer every record, in their order.
@@ -92,7 +92,7 @@ def decide(
         batch_size: records a batch.
         group_by_image: put records about the same images in one batch and run their images once.
         progress: show a bar.
-        pages: the text of each record's image: its boxes can then only be those of words, runs of words in a
+        pages: the text of each record's images: its boxes can then only be those of words, runs of words in a
             line, and lines (style `structured`, constrained).
         answer_from_page: answers of no other constraint are words of the boxes chosen.
     """
@@ -121,17 +121,18 @@ def decide(
 
 
 def _decide_constrained(
-    settings: _Settings, records: list[Record], pages: list[OcrPage] | None
+    settings: _Settings, records: list[Record], pages: list[Sequence[OcrPage]] | None
 ) -> Iterator[Decision]:
     encoded, prompts = _read_prompts(settings, records)
     places = [None] * len(records)
     if pages:
-        sizes = [prompt.resized_sizes[0] for prompt in encoded]
+        sizes = [tuple(prompt.resized_sizes) for prompt in encoded]
         places = [
-            text_places(page, settings.box_format, size) for page, size in zip(pages, sizes, strict=True)
+            text_places(tuple(read), settings.box_format, size)
+            for read, size in zip(pages, sizes, strict=True)
         ]
     with stage("before the answer"):
-        heads = _write_heads(settings, prompts, places)
+        heads = _write_heads(settings, prompts, records, places)
     closed = [index for index, record in enumerate(records) if is_closed(record)]
     opened = [index for index, record in enumerate(records) if not is_closed(record)]
     decided: dict[int, tuple] = {}
@@ -153,13 +154,20 @@ def _read_prompts(settings: _Settings, records: list[Record]) -> tuple[list[Enco
 
 
 def _write_heads(
-    settings: _Settings, prompts: PrefilledPrompts, places: list[TextPlaces | None]
+    settings: _Settings,
+    prompts: PrefilledPrompts,
+    records: list[Record],
+    places: list[TextPlaces | None],
 ) -> list[str]:
     """The text before each answer: thoughts, or the object up to its answer; closed if the limit cut it."""
     if settings.style == "structured":
         grammars = [
-            structured_head_grammar(box_format=settings.box_format, box_rule=place and place.box_rule)
-            for place in places
+            structured_head_grammar(
+                box_format=settings.box_format,
+                box_rule=place and place.box_rule,
+                images=len(record["images"]),
+            )
+            for record, place in zip(records, places, strict=True)
         ]
         complete = complete_structured_head
     elif settings.style == "think":

@@ -46,6 +46,8 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
         "images": record["images"],
         "question": record["question"],
     }
+    if len(record["images"]) > 1:
+        line |= {"box_images": decision.box_images, "gt_box_images": record["box_images"]}
     # A row of `load_dataset` holds it as JSON text.
     meta = json.loads(record["meta"]) if isinstance(record["meta"], str) else record["meta"]
     kept = {name: value for name, value in meta.items() if name in KEPT_META}

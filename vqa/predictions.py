@@ -76,6 +76,8 @@ class _Reader:
             "abstained": abstained,
             "boxes": self._boxes("boxes"),
             "gt_boxes": self._boxes("gt_boxes"),
+            "box_images": self._box_images("boxes", "box_images"),
+            "gt_box_images": self._box_images("gt_boxes", "gt_box_images"),
             "answer_candidates": self._texts("answer_candidates") or None,
             "caption": None if self.row.get("caption") is None else self._text("caption", None),
             "reasoning": self._texts("reasoning"),
@@ -193,6 +195,16 @@ class _Reader:
         if not isinstance(value, list) or not all(_is_box(box) for box in value):
             self._complain(field, "expected a list of [x0, y0, x1, y1]")
             return []
+        return value
+
+    def _box_images(self, boxes: str, field: str) -> list[int]:
+        """The index of each box's image; all on the first where the line does not say."""
+        count, value = len(self.row.get(boxes) or ()), self.row.get(field)
+        if value is None or self.problems:
+            return [0] * count
+        if not isinstance(value, list) or [type(n) is int and n >= 0 for n in value] != [True] * count:
+            self._complain(field, f"expected the number of an image for each of {count} {boxes}")
+            return [0] * count
         return value
 
 

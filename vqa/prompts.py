@@ -7,7 +7,7 @@ computed once for all of them.
 from typing import Any
 
 from vqa.answers import UNANSWERABLE, StructuredAnswer, write_structured, write_think
-from vqa.images import boxes_to_text_coordinates
+from vqa.page_boxes import boxes_to_text
 from vqa.questions import is_correct
 
 SYSTEM_LINES = {
@@ -81,9 +81,7 @@ def spelt_as_target(record: dict[str, Any], answer: str) -> str:
 def _text_boxes(
     record: dict[str, Any], box_format: str, resized_sizes: list[tuple[int, int]] | None
 ) -> list[list[int]]:
-    boxes = []
-    owners = record["box_images"] or [0] * len(record["boxes"])
-    for box, owner in zip(record["boxes"], owners, strict=True):
-        resized = resized_sizes[owner] if resized_sizes else None
-        boxes += boxes_to_text_coordinates([box], record["image_sizes"][owner], box_format, resized)
-    return boxes
+    if not record["boxes"]:
+        return []
+    sizes = record["image_sizes"]
+    return boxes_to_text(record["boxes"], record["box_images"], sizes, box_format, resized_sizes)

@@ -8,7 +8,8 @@ import unicodedata
 from typing import Any
 
 from vqa.answers import is_abstention
-from vqa.images import ImageFacts, boxes_to_pixels
+from vqa.images import ImageFacts
+from vqa.page_boxes import boxes_from_text
 from vqa.questions import QUESTION_TYPES, build_candidates, infer_question_type, is_correct
 from vqa.raw_forms import IMAGE_NAMES, MAX_DEPTH, RowProblem, describe, to_contract_fields
 
@@ -86,7 +87,8 @@ def check_against_images(record: Record, facts: list[ImageFacts]) -> list[str]:
     record["image_sha256"] = hashes
     text_boxes = record.pop("text_boxes", None)
     if text_boxes:
-        record["boxes"] = boxes_to_pixels(text_boxes, record["image_sizes"][0], "norm1000")
+        found = boxes_from_text(text_boxes, record["image_sizes"], "norm1000")
+        record["boxes"], record["box_images"] = found
     for index, (box, owner) in enumerate(zip(record["boxes"], record["box_images"], strict=True)):
         width, height = record["image_sizes"][owner]
         low, high = -BOX_TOLERANCE, BOX_TOLERANCE

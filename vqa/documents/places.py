@@ -1,4 +1,4 @@
-"""Where an answer may point, and what it may say there: the text of a page as grammars.
+"""Where an answer may point, and what it may say there: the text of pages as grammars.
 
 A box may be that of a word, of a run of words in a line, or of a whole line, in the coordinates of the
 model's text; an answer may be any run of the words in the boxes that were chosen.
@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from vqa.constraints import literal
 from vqa.documents.pages import OcrPage
-from vqa.images import boxes_to_text_coordinates
+from vqa.page_boxes import boxes_to_text
 
 TextBox = tuple[int, int, int, int]
 # A run longer than this is a paragraph's line: its whole is offered, its parts up to so many words.
@@ -18,24 +18,35 @@ _EDGES = " .,;:!?\"'`()[]{}<>*_|~“”‘’„«»…•·–—"
 
 
 class TextPlaces:
-    """The runs of words on a page, by their boxes as the model writes them.
+    """The runs of words on the pages of a record, by their boxes as the model writes them.
 
     Args:
-        page: the words of an image.
+        pages: the words of each image.
         box_format: `norm1000`, or `pixels` of the resized image.
-        resized_size: (width, height) of the image as the model sees it; needed for `pixels`.
+        resized_sizes: (width, height) of each image as the model sees it; needed for `pixels`.
+
+    Attributes:
+        words: of all pages.
+        runs: box -> indices of its words.
     """
 
     def __init__(
-        self, page: OcrPage, box_format: str = "norm1000", resized_size: tuple[int, int] | None = None
+        self,
+        pages: Sequence[OcrPage],
+        box_format: str = "norm1000",
+        resized_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        runs = [run for line in page.lines for run in _runs(line)]
-        boxes = [_union([page.words[index].box for index in run]) for run in runs]
-        written = boxes_to_text_coordinates(boxes, page.size, box_format, resized_size)
-        self.words = page.words
+        self.words = [word for page in pages for word in page.words]
         self.runs: dict[TextBox, list[int]] = {}
-        for (x0, y0, x1, y1), run in zip(written, runs, strict=True):
-            self.runs.setdefault((x0, y0, x1, y1), run)
+        sizes = [page.size for page in pages]
+        first = 0
+        for number, page in enumerate(pages):
+            runs = [run for line in page.lines for run in _runs(line)]
+            boxes = [_union([page.words[index].box for index in run]) for run in runs]
+            written = boxes_to_text(boxes, [number] * len(boxes), sizes, box_format, resized_sizes)
+            for (x0, y0, x1, y1), run in zip(written, runs, strict=True):
+                self.runs.setdefault((x0, y0, x1, y1), [first + index for index in run])
+            first += len(page.words)
 
     @cached_property
     def box_rule(self) -> str:
@@ -67,9 +78,11 @@ class TextPlaces:
 
 
 @lru_cache(maxsize=256)
-def text_places(page: OcrPage, box_format: str, resized_size: tuple[int, int] | None) -> TextPlaces:
-    """The places of a page, made once for all questions about it."""
-    return TextPlaces(page, box_format, resized_size)
+def text_places(
+    pages: tuple[OcrPage, ...], box_format: str, resized_sizes: tuple[tuple[int, int], ...] | None
+) -> TextPlaces:
+    """The places of some pages, made once for all questions about them."""
+    return TextPlaces(pages, box_format, resized_sizes)
 
 
 def _literals(texts: Iterable[str]) -> list[str]:

@@ -33,6 +33,20 @@ def best_iou(boxes: Sequence[Box], gold_boxes: Sequence[Box]) -> float:
     return max((box_iou(box, gold) for box in boxes for gold in gold_boxes), default=0.0)
 
 
+def pointing_iou(row: Mapping[str, Any]) -> float:
+    """IoU of the best pair of a prediction's and its gold boxes that are on the same image."""
+    predicted, gold = _by_image(row, "boxes", "box_images"), _by_image(row, "gt_boxes", "gt_box_images")
+    return max((best_iou(predicted[image], gold[image]) for image in predicted.keys() & gold), default=0.0)
+
+
+def _by_image(row: Mapping[str, Any], boxes: str, owners: str) -> dict[int, list[Box]]:
+    """The boxes on each image; all on the first where the row does not say."""
+    found: dict[int, list[Box]] = {}
+    for box, image in zip(row[boxes], row.get(owners) or [0] * len(row[boxes]), strict=True):
+        found.setdefault(image, []).append(box)
+    return found
+
+
 def could_point(predictions: Rows) -> bool:
     """Whether answers of this style hold boxes at all: where they cannot, a missing box is no failure.
 
@@ -54,7 +68,7 @@ def pointing_columns(predictions: Rows) -> dict[str, tuple[np.ndarray, np.ndarra
     formatted = np.array([row["valid_format"] is not None for row in predictions])
     boxed = np.array([bool(row["boxes"]) for row in predictions])
     gold = np.array([bool(row["gt_boxes"]) for row in predictions]) & points
-    ious = np.array([best_iou(row["boxes"], row["gt_boxes"]) for row in predictions])
+    ious = np.array([pointing_iou(row) for row in predictions])
     counted = (formatted | ~formatted.any()) & points
     return {
         "format/box_rate": (boxed & counted, counted),

@@ -12,7 +12,7 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 
 from vqa.answers import is_abstention
-from vqa.metrics.grounding import best_iou
+from vqa.metrics.grounding import pointing_iou
 from vqa.metrics.matching import normalize_text
 from vqa.metrics.numbers import Quantity, quantities_agree, read_quantity
 from vqa.metrics.text import ANLS_THRESHOLD, anls, token_recall
@@ -104,7 +104,7 @@ def is_distractor(row: Prediction, others: Collection[tuple[str, str]]) -> bool:
     predicted = normalize_text(row["pred"])
     if any(identity != row["id"] and answer == predicted for identity, answer in others):
         return True
-    beside = row["boxes"] and row["gt_boxes"] and best_iou(row["boxes"], row["gt_boxes"]) == 0
+    beside = row["boxes"] and row["gt_boxes"] and pointing_iou(row) == 0
     return bool(beside) and not _is_alike(row)
 
 
