@@ -10,11 +10,15 @@ from vqa.documents.retrieval import Passage
 
 Record = dict[str, Any]
 
-_PROMPT = """Text of a document:
-{context}
-
-Question: {question}
-Answer with words from the text only, as few as possible. Say {unanswerable} if the answer is not there."""
+_INSTRUCTION = (
+    f"Copy the answer from the text, in as few words as possible. Say {UNANSWERABLE} if it is not there."
+)
+# Small models take the form of an answer from examples, not from an instruction.
+_EXAMPLES = (
+    ("Tel. 555 0123\nShip to: Maria Lopez\nTotal $19.90", "What is the phone number?", "555 0123"),
+    ("Order AB-1207\nDate: 3 June 2011\nBread 2 $3.10", "How much is the bread?", "$3.10"),
+    ("Room 12\nDr. Smith\nOrder AB-1207", "Which order number is printed?", "AB-1207"),
+)
 _PREFIX = re.compile(
     r"(?:the |my )?(?:final |short |correct )?answer(?: to (?:the|this) question)?(?: is\b:?|:)\s*",
     re.IGNORECASE,
@@ -90,10 +94,33 @@ class Reader(Protocol):
         ...
 
 
-def qa_prompt(question: str, passages: Sequence[Passage]) -> str:
-    """The text that a language model is asked with."""
-    context = "\n".join(passage.text for passage in passages)
-    return _PROMPT.format(context=context, question=question, unanswerable=UNANSWERABLE)
+def qa_messages(question: str, passages: Sequence[Passage]) -> list[dict[str, str]]:
+    """The question as a chat: examples as earlier turns, then the passages, one a line, the best one last.
+
+    The instruction opens the first turn, since not every chat template has a place for a system line.
+    """
+    asked = [f"{text}\n\nQuestion: {example}" for text, example, _ in _EXAMPLES]
+    asked.append(f"{_context(passages)}\n\nQuestion: {question}")
+    asked[0] = f"{_INSTRUCTION}\n\n{asked[0]}"
+    messages = []
+    for text, (_, _, answer) in zip(asked, _EXAMPLES, strict=False):
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+    return [*messages, {"role": "user", "content": asked[-1]}]
+
+
+def qa_text(question: str, passages: Sequence[Passage]) -> str:
+    """The question as a text to be continued: examples first, the passages, one a line, the best one last."""
+    parts = [f"Text:\n{text}\nQuestion: {asked}\nAnswer: {answer}\n" for text, asked, answer in _EXAMPLES]
+    return "\n".join([*parts, f"Text:\n{_context(passages)}\nQuestion: {question}\nAnswer:"])
+
+
+def chat_text(messages: Sequence[dict[str, str]]) -> str:
+    """A chat as text, to be read in a trace."""
+    return "\n\n".join(f"[{message['role']}] {message['content']}" for message in messages)
+
+
+def _context(passages: Sequence[Passage]) -> str:
+    return "\n".join(" ".join(passage.text.split()) for passage in reversed(passages))
 
 
 def read_answer(raw: str) -> str:
