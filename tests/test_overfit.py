@@ -1,13 +1,17 @@
 """The overfit check passes on a sound set-up and fails on the three classic faults."""
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import train_sft
 from tests.helpers import ROOT, ShiftedLabels, UnmaskedPrompts, run_script, write_color_records
 from vqa.collators import AnswerCollator
 from vqa.overfit import overfit_sample, verdict
 from vqa.records import load_dataset
-from vqa.sampling import EpochSampler, parse_weights, record_weights
+from vqa.sampling import EpochSampler, balanced_weights, parse_weights, record_weights
 from vqa.training import StyleMix
 
 BASE = ROOT / "models/tiny-vqa-base"
@@ -81,6 +85,18 @@ def test_weights_are_kept_exactly_on_average():
     drawn = list(sampler)
     assert len(drawn) == 100 and 24 <= sum(index < 50 for index in drawn) <= 26
     assert record_weights(["a", "b"], ["x", "x"], {"a": 2.0}, {}) == [2.0, 1.0]
+
+
+@given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from(["yes", "no", "No ", ""])), min_size=1))
+def test_balanced_weights_make_each_answer_to_a_question_equally_likely(pairs):
+    questions = [f" {question.upper()}?" if len(answer) == 2 else f"{question}?" for question, answer in pairs]
+    weights = balanced_weights(questions, [[answer] if answer else [] for _, answer in pairs])
+    mass = Counter()
+    for (question, answer), weight in zip(pairs, weights, strict=True):
+        mass[question, answer.strip().lower()] += weight
+    for question in {question for question, _ in pairs}:
+        shares = [value for (asked, _), value in mass.items() if asked == question]
+        assert shares == pytest.approx([sum(q == question for q, _ in pairs) / len(shares)] * len(shares))
 
 
 def test_styles_are_fixed_by_the_record():

@@ -20,9 +20,10 @@ from vqa.models import (
     load_model,
     load_processor,
     load_with_unsloth,
+    set_image_size,
 )
 from vqa.records import load_dataset
-from vqa.sampling import parse_weights, record_weights, spread
+from vqa.sampling import balanced_weights, parse_weights, record_weights, spread
 from vqa.training import allow_fsdp_on_cpu, check_box_format
 
 
@@ -39,6 +40,9 @@ class DataArguments:
     max_image_pixels: int = option(DEFAULT_MAX_PIXELS, "refuse image files with more pixels")
     source_weights: list[str] | None = option(None, "sampling weights by source: NAME=NUMBER ...")
     type_weights: list[str] | None = option(None, "sampling weights by question type: NAME=NUMBER ...")
+    balance_answers: bool = option(
+        False, "draw each answer to a question equally often, so that its wording does not tell it"
+    )
 
 
 @dataclass
@@ -59,6 +63,7 @@ class ModelArguments:
     load_in_4bit: bool = option(False, "QLoRA: the language model's weights in NF4")
     min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
     max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
+    image_size: int | None = option(None, "DINOv2 towers: pixels a side that images are resized to")
     cache_vision_features: str | None = option(None, "folder to keep a frozen tower's features in")
 
 
@@ -116,7 +121,11 @@ def load_records(data: DataArguments) -> tuple[Dataset, Dataset | None, list[flo
     _refuse_unlabelled(train)
     by_source = parse_weights("source_weights", data.source_weights)
     by_type = parse_weights("type_weights", data.type_weights)
-    return train, validation, record_weights(train["source"], train["question_type"], by_source, by_type)
+    weights = record_weights(train["source"], train["question_type"], by_source, by_type)
+    if data.balance_answers:
+        balanced = balanced_weights(train["question"], train["answers"])
+        weights = [a * b for a, b in zip(weights or [1.0] * len(train), balanced, strict=True)]
+    return train, validation, weights
 
 
 def _refuse_unlabelled(train: Dataset) -> None:
@@ -159,6 +168,8 @@ def build_model(
             trust_remote_code=args.trust_remote_code,
             trainable_adapter=True,
         )
+    if names.image_size is not None and processor is not None:
+        set_image_size(model, processor, names.image_size)
     freeze(model, names.freeze)
     if not names.lora_rank:
         return model, processor, None

@@ -128,6 +128,25 @@ def load_processor(name_or_path: str, trust_remote_code: bool = False) -> Proces
     return processor
 
 
+def set_image_size(model: nn.Module, processor: ProcessorMixin, pixels: int) -> None:
+    """Let a processor resize images to `pixels` a side: more for small print, fewer for speed.
+
+    The processor keeps it when it is saved. DINOv2 interpolates its positions to any size.
+
+    Raises:
+        UserError: the tower takes images of one size, or the size is no multiple of its patches.
+    """
+    config = model.config.vision_config
+    if not config.model_type.startswith("dinov2"):
+        raise UserError(
+            f"--image_size serves DINOv2 towers, not {config.model_type}; the Qwen families take "
+            "--min_pixels and --max_pixels"
+        )
+    if pixels < 1 or pixels % config.patch_size:
+        raise UserError(f"--image_size {pixels}: a multiple of the tower's patches of {config.patch_size}")
+    processor.image_processor.size = {"height": pixels, "width": pixels}
+
+
 def load_model(
     name_or_path: str,
     *,

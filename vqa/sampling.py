@@ -1,6 +1,7 @@
 """Which records an epoch draws, how often and in which order."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -102,6 +103,30 @@ def record_weights(
     if not any(weights):
         raise UserError("--source_weights, --type_weights: every record has weight 0")
     return weights
+
+
+def balanced_weights(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[float]:
+    """Weights under which every answer to the same question is drawn equally often.
+
+    A model can then not tell the answer from the question's wording alone, and has to look: what VQA v2
+    does by collecting a second image for each question (Goyal et al. 2017, arXiv 1612.00837), by sampling.
+    Each question is drawn as often as before.
+
+    Args:
+        questions: one a record; case and outer blanks don't count.
+        answers: of each record, the first one counts; none (an unanswerable question) is an answer too.
+
+    >>> balanced_weights(["dog?", "dog?", "dog?", "cat?"], [["no"], ["no"], ["yes"], ["no"]])
+    [0.75, 0.75, 1.5, 1.0]
+    """
+    pairs = [
+        (question.strip().casefold(), row[0].strip().casefold() if row else None)
+        for question, row in zip(questions, answers, strict=True)
+    ]
+    counts = Counter(pairs)
+    asked = Counter(question for question, _ in pairs)
+    answered = Counter(question for question, _ in counts)
+    return [asked[pair[0]] / (answered[pair[0]] * counts[pair]) for pair in pairs]
 
 
 def spread(size: int, count: int) -> list[int]:
