@@ -15,13 +15,19 @@ An adapter on its base model; eight GPUs; vLLM:
     accelerate launch --num_processes 8 predict.py --config FILE.yaml
     python predict.py --engine vllm --config FILE.yaml
 
+Boxes only where there is text, answers only what stands there; how fast, and where the time goes:
+    python predict.py --config configs/document/predict.yaml --ground ocr --answer_from_ocr
+    python predict.py --config configs/document/predict.yaml --ground ocr --benchmark 100
+
 Answers are constrained by question type: closed types are decided by scoring every candidate, numbers and
-structured answers are written under a grammar (vqa/inference.py). `--decoding free` lifts it all. Prompt
+structured answers are written under a grammar (vqa/inference.py). `--decoding free`, or
+`--use_constrained_decoding false`, lifts it all. Prompt
 style, box format and pixel limits are those the checkpoint was trained with, unless given here.
 """
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,13 +36,15 @@ from typing import Any
 import torch
 from accelerate import InitProcessGroupKwargs, PartialState
 from accelerate.utils import gather_object
-from peft import PeftModel
 from tqdm import tqdm
 
 from vqa import runs
+from vqa.adapters import with_adapter
 from vqa.answer_settings import AnswerSettings, answer_settings
 from vqa.cli import option, parse_arguments, run
-from vqa.decisions import plan_batches, questions_per_image
+from vqa.decisions import Record, plan_batches, questions_per_image
+from vqa.documents.ocr import OcrArguments, build_page_reader
+from vqa.documents.pages import OcrPage
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
@@ -44,14 +52,24 @@ from vqa.files import sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import DECODINGS, decide
 from vqa.models import load_model, load_processor
-from vqa.prediction_runs import PartialPredictions, check_confidence, describe, model_files, prediction_line
+from vqa.prediction_benchmark import benchmark, benchmark_text
+from vqa.prediction_runs import (
+    PartialPredictions,
+    check_confidence,
+    describe,
+    model_files,
+    prediction_line,
+    read_meta,
+)
 from vqa.prompts import BOX_FORMATS, STYLES
 from vqa.questions import QUESTION_TYPES
 from vqa.records import load_dataset
 from vqa.single_question import answer_text, single_record
+from vqa.stages import measured, stage
 from vqa.vllm_engine import VllmEngine, check_vllm
 
 ENGINES = ("transformers", "vllm")
+GROUNDS = ("ocr",)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 NEEDED_TO_PLAN = ["images", "image_sizes", "question", "question_type", "answer_candidates"]
 
@@ -88,6 +106,9 @@ class PredictArguments:
     min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
     max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
     decoding: str = option("constrained", "constrained by question type and style, or free")
+    use_constrained_decoding: bool = option(True, "false: the same as --decoding free")
+    ground: str | None = option(None, "ocr: boxes can only be those of words, runs of words and lines")
+    answer_from_ocr: bool = option(False, "with --ground ocr: open answers are words of the chosen boxes")
     max_new_tokens: int | None = option(
         None, "limit of an answer in tokens, and of what stands before it; default: by style"
     )
@@ -98,25 +119,34 @@ class PredictArguments:
     )
     group_by_image: bool = option(True, "run each image once for all its questions")
     cache_vision_features: str | None = option(None, "folder to keep each image's vision features in")
+    benchmark: int | None = option(None, "answer so many questions, say how fast, and write no predictions")
 
     def __post_init__(self) -> None:
+        if not self.use_constrained_decoding:
+            self.decoding = "free"
         if not self.model_name_or_path:
             raise UserError("--model_name_or_path is needed (or a --config that names it)")
         if (self.records is None) == (self.question is None):
             raise UserError("give --records FILE and --output_file FILE, or one --question with its --image")
-        if self.records is not None and not self.output_file:
+        if self.records is not None and not self.output_file and self.benchmark is None:
             raise UserError("--output_file is needed with --records")
+        if self.answer_from_ocr and self.ground is None:
+            raise UserError("--answer_from_ocr goes with --ground ocr")
+        if self.ground is not None and self.decoding == "free":
+            raise UserError("--ground ocr constrains decoding: leave out --decoding free")
         for name, value, known in (
             ("dtype", self.dtype, DTYPES),
             ("engine", self.engine, ENGINES),
             ("decoding", self.decoding, DECODINGS),
             ("answer_style", self.answer_style, STYLES),
             ("box_format", self.box_format, BOX_FORMATS),
+            ("ground", self.ground, GROUNDS),
             ("question_type", self.question_type, tuple(QUESTION_TYPES)),
         ):
             if value is not None and value not in known:
                 raise UserError(f"--{name} {value}: choose from {', '.join(known)}")
-        for name in ("batch_size", "max_new_tokens", "limit", "min_pixels", "max_pixels", "max_image_pixels"):
+        pixels = ("min_pixels", "max_pixels", "max_image_pixels")
+        for name in ("batch_size", "max_new_tokens", "limit", "benchmark", *pixels):
             value = vars(self)[name]
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: 1 or more")
@@ -126,6 +156,8 @@ class PredictArguments:
                 raise UserError(
                     "--engine vllm takes no --adapter: merge it first (train_sft.py --merge_adapter)"
                 )
+            if self.answer_from_ocr:
+                raise UserError("--answer_from_ocr needs the box before it says what follows: not with vllm")
             if self.cache_vision_features:
                 raise UserError("--engine vllm takes no --cache_vision_features: it keeps a cache of its own")
 
@@ -148,8 +180,10 @@ def resolve_answers(args: PredictArguments) -> AnswerSettings:
 
 def main() -> None:
     """Check, load, answer."""
-    (args,) = parse_arguments(PredictArguments, description=__doc__, prog="predict.py")
+    args, ocr = parse_arguments(PredictArguments, OcrArguments, description=__doc__, prog="predict.py")
     answers = resolve_answers(args)
+    if args.ground and answers.style != "structured":
+        raise UserError(f"--ground ocr: answers of the style {answers.style} hold no boxes")
     waits_long = InitProcessGroupKwargs(timeout=timedelta(days=7))  # for the process with the longest answers
     state = PartialState(cpu=not torch.cuda.is_available(), **waits_long.to_kwargs())
 
@@ -167,14 +201,21 @@ def main() -> None:
             args.batch_size = 64 if args.group_by_image and questions_per_image(records["images"]) >= 2 else 8
         needed = records.select_columns(NEEDED_TO_PLAN).to_list()
         batches = plan_batches(needed, answers.style, args.batch_size, args.group_by_image)
-        partial = PartialPredictions(Path(args.output_file), fingerprint(args, answers))
+    if args.benchmark is not None:
+        rows = [[records[index] for index in batch] for batch in (batches if args.records else [[0]])]
+        ask = build_asker(args, ocr, answers, state, records)
+        found = benchmark(ask, [batch for batch in rows if batch], args.benchmark)
+        print(json.dumps(found, indent=2) if args.json else benchmark_text(found))
+        return
+    if args.records is not None:
+        partial = PartialPredictions(Path(args.output_file), fingerprint(args, ocr, answers))
         partial.read()
         missing = [batch for batch in batches if not partial.lines.keys() >= set(batch)]
         state.wait_for_everyone()  # all have read the shards before one is written to
 
     # Model
     if args.question is not None or missing:
-        ask = build_asker(args, answers, state, records)
+        ask = build_asker(args, ocr, answers, state, records)
     if args.question is not None:
         line = prediction_line(records[0], ask(records)[0])
         check_confidence([line])
@@ -186,7 +227,8 @@ def main() -> None:
     mine = missing[state.process_index :: state.num_processes]
     done = sum(len(batch) for batch in batches) - sum(len(batch) for batch in missing)
     total = done + sum(len(batch) for batch in mine)
-    with tqdm(total=total, initial=done, unit="q", disable=not state.is_main_process) as bar:
+    bar = tqdm(total=total, initial=done, unit="q", disable=not state.is_main_process)
+    with bar, measured() as stages:
         for batch in mine:
             begun = time.perf_counter()
             rows = [records[index] for index in batch]
@@ -198,13 +240,14 @@ def main() -> None:
     peak_memory = gather_object([runs.peak_memory_bytes()])
     state.wait_for_everyone()
     if state.is_main_process:
-        config = asdict(args) | {"resolved": asdict(answers), "processes": state.num_processes}
-        partial.finish(len(records), describe(config, args.records, max(peak_memory)))
+        config = asdict(args) | asdict(ocr) | {"resolved": asdict(answers), "processes": state.num_processes}
+        partial.finish(len(records), describe(config, args.records, max(peak_memory), stages))
         print(f"{args.output_file}: {len(records)} predictions")
 
 
-def build_asker(args: PredictArguments, answers: AnswerSettings, state: PartialState, records):
-    """Load the model; the result maps records to decisions."""
+def build_asker(args: PredictArguments, ocr: OcrArguments, answers: AnswerSettings, state, records):
+    """Load the model, and the OCR engine; the result maps records to decisions."""
+    read_pages = build_page_reader(ocr, args.max_image_pixels).read_record if args.ground else None
     processor = load_processor(args.model_name_or_path)
     encoder = PromptEncoder(processor, image_max_pixels=args.max_image_pixels, **answers.pixel_limits)
     how = {"style": answers.style, "box_format": answers.box_format}
@@ -215,30 +258,29 @@ def build_asker(args: PredictArguments, answers: AnswerSettings, state: PartialS
         engine = VllmEngine(
             args.model_name_or_path, encoder, args.dtype, max(len(row["images"]) for row in records)
         )
-        return lambda rows: engine.decide(rows, **how)
+        return lambda rows: engine.decide(rows, **how, pages=pages_of(rows, read_pages))
     model = load_model(args.model_name_or_path, dtype=args.dtype).to(state.device)
     if args.adapter:
-        model = put_on(model, args.adapter)
+        model = with_adapter(model, args.adapter)
     if args.cache_vision_features:
         with state.main_process_first():
             use_cached_features(args.cache_vision_features, model, encoder, image_paths(records))
-    return lambda rows: decide(model, encoder, rows, **batching, **how)
+    how |= {"answer_from_page": args.answer_from_ocr}
+    return lambda rows: decide(model, encoder, rows, **batching, **how, pages=pages_of(rows, read_pages))
 
 
-def put_on(model, adapter: str) -> PeftModel:
-    """The model with an adapter on it."""
-    try:
-        return PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"--adapter {adapter}: does not fit the model: {str(error).splitlines()[0]}"
-        ) from error
+def pages_of(records: list[Record], read_pages: Callable[[Record], list[OcrPage]] | None):
+    """The text of each record's images; None where answers are not grounded in it."""
+    if read_pages is None:
+        return None
+    with stage("ocr"):
+        return [read_pages(record | {"meta": read_meta(record)}) for record in records]
 
 
-def fingerprint(args: PredictArguments, answers: AnswerSettings) -> dict[str, Any]:
+def fingerprint(args: PredictArguments, ocr: OcrArguments, answers: AnswerSettings) -> dict[str, Any]:
     """Everything the predictions depend on."""
-    given = asdict(args)
-    for name in ("output_file", "question", "image", "question_type", "candidates", "json"):
+    given = asdict(args) | (asdict(ocr) if args.ground else {})
+    for name in ("output_file", "question", "image", "question_type", "candidates", "json", "benchmark"):
         del given[name]
     files = [model_files(args.model_name_or_path), model_files(args.adapter)]
     return given | asdict(answers) | {"model files": files, "data": sha256_file(args.records)}

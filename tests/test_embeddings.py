@@ -151,10 +151,10 @@ def test_a_broken_folder_is_one_line(tmp_path, broken):
 def test_the_shared_encoder_is_loaded_once(monkeypatch):
     loaded = []
     monkeypatch.setattr(embeddings, "SentenceEncoder", lambda name: loaded.append(name) or object())
-    shared_encoder.cache_clear()
+    embeddings._kept_encoder.cache_clear()
     assert shared_encoder() is shared_encoder() and shared_encoder("mine") is not shared_encoder()
     assert loaded == [DEFAULT_ENCODER, "mine"]
-    shared_encoder.cache_clear()
+    embeddings._kept_encoder.cache_clear()
 
 
 def test_a_missing_package_names_the_command(monkeypatch):

@@ -6,6 +6,7 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers import ProcessorMixin
 
+from vqa.errors import UserError
 from vqa.models import family_of
 
 
@@ -38,3 +39,17 @@ def save_merged(model: PeftModel, processor: ProcessorMixin, output_dir: str | P
     merged = model.merge_and_unload()
     merged.save_pretrained(output_dir)
     processor.save_pretrained(output_dir)
+
+
+def with_adapter(model: nn.Module, folder: str) -> PeftModel:
+    """A model with an adapter on it.
+
+    Raises:
+        UserError: the adapter does not fit.
+    """
+    try:
+        return PeftModel.from_pretrained(model, folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--adapter {folder}: does not fit the model: {str(error).splitlines()[0]}"
+        ) from error

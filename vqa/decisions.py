@@ -101,14 +101,21 @@ def answer_rule(record: Record, allow_unanswerable: bool) -> str | None:
     return admit_unanswerable(grammar) if grammar and allow_unanswerable else grammar
 
 
-def completion_grammar(record: Record, style: str, allow_unanswerable: bool, box_format: str) -> str | None:
-    """The grammar of everything a model writes for a record, for engines that generate in one go."""
+def completion_grammar(
+    record: Record, style: str, allow_unanswerable: bool, box_format: str, box_rule: str | None = None
+) -> str | None:
+    """The grammar of everything a model writes for a record, for engines that generate in one go.
+
+    `box_rule` is that of `vqa.constraints.structured_grammar`.
+    """
     if is_closed(record):
         rule = candidates_grammar(candidates_of(record, allow_unanswerable))
     else:
         rule = answer_rule(record, allow_unanswerable)
     if style == "structured":
-        return structured_grammar(rule, box_format=box_format, images=len(record["images"]))
+        return structured_grammar(
+            rule, box_format=box_format, box_rule=box_rule, images=len(record["images"])
+        )
     return think_grammar(rule) if style == "think" else rule
 
 

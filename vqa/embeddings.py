@@ -6,6 +6,7 @@ code is never imported, and no model hub is asked.
 """
 
 import importlib.util
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ PACKAGE_VERSION = "0.1.0"
 # Of model.safetensors: the same bytes as sentence-transformers/all-MiniLM-L6-v2 on the hub.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _IN_PACKAGE = {DEFAULT_ENCODER.casefold(), f"sentence-transformers/{DEFAULT_ENCODER}".casefold(), PACKAGE}
+_loading = threading.Lock()
 CACHED_TEXTS = 65_536  # 100 MB at 384 dimensions
 
 
@@ -94,13 +96,18 @@ class SentenceEncoder:
             del self._cache[text]
 
 
-@lru_cache(maxsize=4)
 def shared_encoder(name: str = DEFAULT_ENCODER) -> SentenceEncoder:
-    """The encoder of a name, loaded on first use and then kept, with the texts it has seen.
+    """The encoder of a name, loaded on first use and then kept, with the texts it has seen. For all threads.
 
     Raises:
         UserError: as `SentenceEncoder`.
     """
+    with _loading:
+        return _kept_encoder(name)
+
+
+@lru_cache(maxsize=4)
+def _kept_encoder(name: str) -> SentenceEncoder:
     return SentenceEncoder(name)
 
 

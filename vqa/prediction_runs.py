@@ -8,6 +8,7 @@ batch, each written at once. A line that a kill cut short is dropped and its bat
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -48,10 +49,13 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
     }
     if len(record["images"]) > 1:
         line |= {"box_images": decision.box_images, "gt_box_images": record["box_images"]}
-    # A row of `load_dataset` holds it as JSON text.
-    meta = json.loads(record["meta"]) if isinstance(record["meta"], str) else record["meta"]
-    kept = {name: value for name, value in meta.items() if name in KEPT_META}
+    kept = {name: value for name, value in read_meta(record).items() if name in KEPT_META}
     return line | ({"meta": kept} if kept else {})
+
+
+def read_meta(record: dict[str, Any]) -> dict[str, Any]:
+    """A record's `meta`, which a row of `load_dataset` holds as JSON text."""
+    return json.loads(record["meta"]) if isinstance(record["meta"], str) else record["meta"]
 
 
 def check_confidence(lines: list[dict[str, Any]]) -> None:
@@ -73,13 +77,16 @@ def model_files(folder: str | None) -> list[list]:
     return sorted([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths)
 
 
-def describe(config: dict[str, Any], records: str, peak_memory: int) -> dict[str, Any]:
+def describe(
+    config: dict[str, Any], records: str, peak_memory: int, stages: Mapping[str, float]
+) -> dict[str, Any]:
     """What PREDICTIONS.manifest.json says beside the timing.
 
     Args:
         config: the arguments, with what they resolved to; the model and adapter among them.
         records: the record file.
         peak_memory: bytes, of the process that took most.
+        stages: seconds by stage, of the first process in its last attempt.
     """
     return {
         "model": config["model_name_or_path"],
@@ -90,6 +97,7 @@ def describe(config: dict[str, Any], records: str, peak_memory: int) -> dict[str
         "versions": runs.versions(),
         "hardware": runs.hardware(),
         "peak_memory_bytes": peak_memory,
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in stages.items()},
     }
 
 

@@ -6,6 +6,7 @@ is exp(mean log p) as for other answers.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from vqa.answers import complete_structured, complete_structured_head, complete_think_head
@@ -18,6 +19,8 @@ from vqa.decisions import (
     mean_probability,
     read_decision,
 )
+from vqa.documents.pages import OcrPage
+from vqa.documents.places import text_places
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 
@@ -59,17 +62,21 @@ class VllmEngine:
         allow_unanswerable: bool,
         box_format: str,
         max_new_tokens: int | None = None,
+        pages: Sequence[Sequence[OcrPage]] | None = None,
     ) -> list[Decision]:
         """Answer every record; arguments as `vqa.inference.decide`."""
         prompts, parameters, sizes = [], [], []
-        for record in records:
+        for index, record in enumerate(records):
             images = [self.encoder.load_image(path) for path in record["images"]]
             prompt: dict[str, Any] = {"prompt": self.encoder.render(record, style)}
             if images:
                 prompt["multi_modal_data"] = {"image": images}
             grammar = None
             if decoding == "constrained":
-                grammar = completion_grammar(record, style, allow_unanswerable, box_format)
+                resized = tuple(image.size for image in images)
+                places = pages and text_places(tuple(pages[index]), box_format, resized)
+                box_rule = places and places.box_rule
+                grammar = completion_grammar(record, style, allow_unanswerable, box_format, box_rule)
             prompts.append(prompt)
             parameters.append(self._sampling(grammar, max_new_tokens or MAX_NEW_TOKENS[style]))
             sizes.append([image.size for image in images])

@@ -12,14 +12,14 @@ import random
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import bm25s
 import numpy as np
 
 from vqa.documents.pages import OcrPage
-from vqa.documents.windows import Passage, Window, page_windows
+from vqa.documents.windows import Passage, Window, Words, page_windows
 from vqa.embeddings import SentenceEncoder, shared_encoder
 from vqa.errors import UserError
 
@@ -55,8 +55,9 @@ def find_text(
     """The `k` passages that fit a question best, the best first.
 
     They are `k` different places: going down the ranking, a window is passed over where more than half of
-    what is its own (the value beside a key, or all of it) is in better passages. Fewer come back where the
-    pages hold no more, none where they hold no words.
+    what is its own (the value beside a key, or all of it) is in better passages, and a key that was taken
+    alone gives its place to the same key with its value. Fewer come back where the pages hold no more, none
+    where they hold no words.
 
     Args:
         method: `dense`, `bm25`, `hybrid`, or `random`, which chooses blindly among the windows.
@@ -72,22 +73,34 @@ def find_text(
     if not candidates:
         return []
     scores = METHODS[method](question, candidates, encoder, seed)
-    order = np.argsort(-scores, kind="stable")
-    chosen = order if method == "random" else _different_places(order, candidates)
-    return [
-        replace(candidates[index].passage, score=float(scores[index]))
-        for index, _ in zip(chosen, range(k), strict=False)
-    ]
+    order = np.argsort(-scores, kind="stable").tolist()
+    chosen = [(index, index) for index in order[:k]]
+    if method != "random":
+        chosen = _different_places(order, candidates, k)
+    return [replace(candidates[index].passage, score=float(scores[rated])) for index, rated in chosen]
 
 
-def _different_places(order: Sequence[int], candidates: Sequence[Window]) -> Iterator[int]:
+def _different_places(order: Sequence[int], candidates: Sequence[Window], k: int) -> list[tuple[int, int]]:
+    """Which windows are taken, each with the one that it is rated as: itself, or the key that gave way to it."""
     known: set[tuple[int, int]] = set()
+    chosen: list[tuple[int, int]] = []
+    place_of: dict[tuple[int, Words], int] = {}
     for index in order:
-        page = candidates[index].passage.page
-        core = {(page, word) for word in candidates[index].core}
-        if len(core & known) <= MOST_KNOWN * len(core):
-            known |= {(page, word) for word in candidates[index].passage.words}
-            yield index
+        passage, core = candidates[index].passage, candidates[index].core
+        key = (passage.page, tuple(word for word in passage.words if word not in core))
+        if key in place_of:
+            place = place_of.pop(key)
+            chosen[place] = (index, chosen[place][1])
+        elif len(chosen) < k and sum((passage.page, word) in known for word in core) <= MOST_KNOWN * len(
+            core
+        ):
+            place = len(chosen)
+            chosen.append((index, index))
+        else:
+            continue
+        place_of[passage.page, passage.words] = place
+        known |= {(passage.page, word) for word in passage.words}
+    return chosen
 
 
 def _dense(
