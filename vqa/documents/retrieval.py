@@ -81,7 +81,7 @@ def find_text(
 
 
 def _different_places(order: Sequence[int], candidates: Sequence[Window], k: int) -> list[tuple[int, int]]:
-    """Which windows are taken, each with the one that it is rated as: itself, or the key that gave way to it."""
+    """Which windows are taken, each with the one it is rated as: itself, or the key that gave way to it."""
     known: set[tuple[int, int]] = set()
     chosen: list[tuple[int, int]] = []
     place_of: dict[tuple[int, Words], int] = {}
