@@ -1,5 +1,7 @@
 """GroundAnswer on small pages: what is found, where, what is not, and which of several places."""
 
+import time
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -162,6 +164,21 @@ def test_marks_before_a_value_belong_to_it_where_the_answer_has_them():
     assert ground_answer("**** 6090", [FORM]).words == (21, 22)
     assert ground_answer("6090", [FORM]).words == (22,)
     assert text_of("10 - 20 kg", page("10 - 20 kg")) == "10 - 20 kg"
+
+
+def test_a_word_without_text_does_no_harm():
+    words = [
+        Word(text, (50.0 * n, 20.0, 50.0 * n + 40, 36.0), 1.0, 0)
+        for n, text in enumerate(["", "Net", "", "30"])
+    ]
+    assert ground_answer("Net 30", [OcrPage(tuple(words), (300, 100))]).boxes == [[50.0, 20.0, 190.0, 36.0]]
+
+
+def test_a_page_of_800_lines_is_searched_in_seconds():
+    lines = [f"Article {number} of a long list    {number * 7}.50" for number in range(800)]
+    begun = time.perf_counter()
+    assert ground_answer("Article 799 of a long list", [page(*lines)]).words[0] == 799 * 7
+    assert time.perf_counter() - begun < 10
 
 
 def test_whole_words_come_before_parts_of_words():

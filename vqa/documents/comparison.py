@@ -86,7 +86,9 @@ def similarity(answer: Sequence[Token], span: Sequence[Token], threshold: float)
         return 1.0
     if len(wanted) < SHORTEST_FUZZY or (_digits(answer) and _digits(answer) != _digits(span)):
         return 0.0
-    likeness = 1 - Levenshtein.distance(wanted, read) / max(len(wanted), len(read))
+    longer = max(len(wanted), len(read))
+    enough = int((1 - threshold) * longer) + 1  # beyond it the distance need not be known
+    likeness = 1 - Levenshtein.distance(wanted, read, score_cutoff=enough) / longer
     if likeness < threshold or not _words_agree(answer, span, threshold):
         return 0.0
     return likeness

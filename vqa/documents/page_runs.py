@@ -107,7 +107,7 @@ class PageRuns:
         """The box of a part of a word, its letters taken to be of one width."""
         word = self.page.words[part.word]
         x0, y0, x1, y1 = word.box
-        letter = (x1 - x0) / len(word.text)
+        letter = (x1 - x0) / max(len(word.text), 1)
         return x0 + part.start * letter, y0, x0 + part.end * letter, y1
 
     def boxes(self, lines: Sequence[Sequence[Part]]) -> list[Box]:
