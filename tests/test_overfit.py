@@ -89,7 +89,9 @@ def test_weights_are_kept_exactly_on_average():
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from(["yes", "no", "No ", ""])), min_size=1))
 def test_balanced_weights_make_each_answer_to_a_question_equally_likely(pairs):
-    questions = [f" {question.upper()}?" if len(answer) == 2 else f"{question}?" for question, answer in pairs]
+    questions = [
+        f" {question.upper()}?" if len(answer) == 2 else f"{question}?" for question, answer in pairs
+    ]
     weights = balanced_weights(questions, [[answer] if answer else [] for _, answer in pairs])
     mass = Counter()
     for (question, answer), weight in zip(pairs, weights, strict=True):

@@ -337,7 +337,9 @@ def test_the_page_is_part_of_a_trace():
 
 def test_an_answer_that_stands_nowhere_is_explained_without_a_place():
     passages = find_text("When is it due?", [page()], method="bm25")
-    assert explain("yes", [page()], passages, None) == [f'The text nearest to the question is "{passages[0].text}".']
+    assert explain("yes", [page()], passages, None) == [
+        f'The text nearest to the question is "{passages[0].text}".'
+    ]
     assert explain("", [page()], passages, None) == ["The document does not say it."]
 
 
