@@ -178,6 +178,7 @@ def test_a_completion_that_cannot_be_used_has_its_price():
         (error(403, KEY), "refuses the key"),
         (Reply([{"error": {"code": 400, "message": "API key not valid. Please pass one."}}], 400), "refuses"),
         (error(404, "no such model"), "has no model 'tiny' .404.; correct --qa_model or --base_url"),
+        (error(400, "pinned to 'a'; requested 'tiny'."), "has no model 'tiny' .400."),
         (error(402), "account is used up"),
         (error(429, code="insufficient_quota"), "account is used up"),
         (error(429, retry_after=3600), "come back later .429, Retry-After: 3600"),
@@ -188,6 +189,14 @@ def test_what_no_question_can_pass_stops_the_run_at_once(bad, message):
     stopped, server = fault([bad], UserError, **options)
     assert len(server.requests) == 1
     assert str(stopped).startswith(server.url) and re.search(message, str(stopped))
+
+
+def test_a_model_that_has_worked_is_not_unknown():
+    with OpenAIServer([says("Paris"), error(400, "tiny takes 10 tokens at most")]) as server:
+        client = ChatClient(server.url, "tiny")
+        client.complete(ASK)
+        with pytest.raises(FailedCall, match="10 tokens at most"):
+            client.complete(ASK)
 
 
 def test_a_key_that_is_not_set_is_named(monkeypatch):

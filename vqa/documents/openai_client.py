@@ -91,7 +91,7 @@ class ChatClient:
         self.budget = budget or Budget()
         self.request = dict(DEFAULT_REQUEST if request is None else request)
         self._key_variable, self._key = key_variable, _read_key(key_variable)
-        self._answered = False
+        self._answered = self._worked = False
         self._attempts = threading.local()
         self._client = openai.OpenAI(
             base_url=base_url,
@@ -125,7 +125,7 @@ class ChatClient:
                 model=self.model, **fields, extra_body=self.request
             )
             body = storable(json.loads(answer.content))
-            tokens = tokens_of(body.get("usage"))
+            self._worked, tokens = True, tokens_of(body.get("usage"))
             return self._turn(body["choices"][0], Usage(calls=self._attempts.count) + tokens)
         except openai.APIStatusError as error:
             raise self._status_fault(error) from None  # the chain would hold the request and its headers
@@ -183,9 +183,10 @@ class ChatClient:
                 f"{self.base_url}: refuses the key ({status}); the variable {self._key_variable} is {state}, "
                 "another one is named with --api_key_env"
             )
-        if status == 404:
+        # To an unknown model a server says 404, or 400 with its name (`transformers serve`).
+        if status == 404 or (status == 400 and self.model in text and not self._worked):
             return UserError(
-                f"{self.base_url}: has no model {self.model!r} (404); correct --qa_model or --base_url"
+                f"{self.base_url}: has no model {self.model!r} ({status}); correct --qa_model or --base_url"
             )
         if status == 402 or error.code == "insufficient_quota":
             return UserError(
