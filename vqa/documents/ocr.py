@@ -194,4 +194,7 @@ def _store(path: Path, page: OcrPage) -> None:
         with atomic_write(path) as file:
             json.dump(page.to_json(), file, ensure_ascii=False, allow_nan=False)
     except OSError as error:
-        raise UserError(f"OCR cache {path.parent}: cannot be written: {error.strerror}") from error
+        raise UserError(
+            f"OCR cache {path.parent}: cannot be written: {error.strerror}; "
+            "free some space or name another --ocr_cache_dir"
+        ) from error

@@ -11,6 +11,7 @@ follows. Then:
 - Lines go from top to bottom, words in a line from left to right.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -41,7 +42,7 @@ class _Placed:
 def arrange(pieces: Sequence[Piece], size: tuple[int, int]) -> OcrPage:
     """A page of the pieces' words, in reading order, lines numbered from 0.
 
-    Words are cut to the page; a word that stands outside of it is dropped.
+    Words are cut to the page, their text is brought to NFC; a word outside of the page is dropped.
 
     Args:
         pieces: words as found side by side, boxes in pixels of the upright page; `line` does not matter.
@@ -81,7 +82,9 @@ def _inside(word: Word, size: tuple[int, int]) -> Word | None:
     x0, x1 = (min(max(edge, 0.0), float(size[0])) for edge in (x0, x1))
     y0, y1 = (min(max(edge, 0.0), float(size[1])) for edge in (y0, y1))
     box = (round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1))
-    return replace(word, box=box) if box[0] < box[2] and box[1] < box[3] else None
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return None
+    return replace(word, text=unicodedata.normalize("NFC", word.text), box=box)
 
 
 def _slope(pieces: Sequence[Piece]) -> float:
