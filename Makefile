@@ -108,6 +108,7 @@ quickstart: .venv/.complete $(TOWER)  ## fine-tune on easy-VQA, predict and judg
 
 .PHONY: medical-demo
 medical-demo: .venv/.complete $(TOWER)  ## SFT, then GRPO for answers that look at the image, on easy-VQA (docs/grpo.md)
+	[ -f outputs/quickstart/model/run.json ] || $(MAKE) quickstart
 	[ -f data/easy_vqa_splits/manifest.json ] || $(PYTHON) prepare_data.py convert --dataset easy_vqa \
 	  --validation_images 400 --output_dir data/easy_vqa_splits
 	$(PYTHON) -m benchmarks.medical --dataset easy_vqa --seeds 0 --ablations ""

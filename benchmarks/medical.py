@@ -1,6 +1,6 @@
 """The medical recipe at small size, over several seeds: what GRPO adds to SFT, and what each reward is for.
 
-SFT once; from its checkpoint, for every seed, GRPO with all rewards, then once without each; greedy free
+SFT; from its checkpoint, for every seed, GRPO with all rewards, then once without each; greedy free
 answers of every model on held-out records, on the same without their evidence and without a random region;
 metrics of each, and a page that compares before and after. Then means over the seeds with intervals, the
 change of the flip-rate gap with a paired one, and the reward curves.
@@ -17,6 +17,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import yaml
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from scipy import stats
 
-from rewards import DEFAULT_WEIGHTS
 from vqa.cli import option, parse_arguments, run
 from vqa.files import write_json
 from vqa.metrics.bootstrap import cluster_numbers, image_cluster, resampled_counts
@@ -39,6 +40,8 @@ from vqa.questions import judge
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"easy_vqa": "data/easy_vqa_splits", "brain_atlas": "data/brain_atlas"}
+# What the first stage starts from, where that is not its config's model, and how often it is run.
+SFT_STARTS = {"easy_vqa": (ROOT / "outputs/quickstart/model", 2), "brain_atlas": (None, 1)}
 METRICS = {
     "valid JSON": ("format", "valid_rate"),
     "accuracy": ("overall", "accuracy"),
@@ -55,8 +58,8 @@ class MedicalArguments:
 
     dataset: str = option("easy_vqa", f"one of {', '.join(FOLDERS)}")
     seeds: list[int] = option([0, 1, 2], "of data order, initial adapters, sampling")
-    ablations: str = option(",".join(DEFAULT_WEIGHTS), "rewards to leave out, one at a time")
-    ablation_seeds: list[int] = option([0, 1, 2], "seeds of the runs without a reward")
+    ablations: str | None = option(None, "rewards to leave out, one at a time; default: each, '' for none")
+    ablation_seeds: list[int] = option([0], "seeds of the runs without a reward")
     test_records: int = option(600, "held-out questions answered by each model, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
     output_dir: str = option("outputs/medical", "where runs and numbers go")
@@ -82,6 +85,8 @@ class Recipe:
         self.data = ROOT / FOLDERS[args.dataset]
         self.output = ROOT / args.output_dir / args.dataset
         self.sets: dict[str, Path] = {}
+        config = yaml.safe_load((ROOT / f"configs/medical/grpo_{args.dataset}.yaml").read_text("utf-8"))
+        self.weights: dict[str, float] = config["weights"]
 
     def prepare(self) -> None:
         """The held-out records: the first of the test split that have boxes, and their masked copies."""
@@ -110,11 +115,16 @@ class Recipe:
         return self.output / "sft"
 
     def sft(self) -> None:
-        """The first stage and its answers."""
-        if not (self.start / "run.json").is_file():
-            config = f"configs/medical/sft_{self.args.dataset}.yaml"
-            options = ("--train_files", self.data / "train.jsonl", "--output_dir", self.start)
-            script(self.start / "log", "train_sft.py", "--config", config, *options)
+        """The first stage, in one round or two, the second from what came of the first; and its answers."""
+        config = f"configs/medical/sft_{self.args.dataset}.yaml"
+        records = ("--train_files", self.data / "train.jsonl")
+        model, rounds = SFT_STARTS[self.args.dataset]
+        for folder in [self.output / "sft_round1", self.start][-rounds:]:
+            if not (folder / "run.json").is_file():
+                start = ("--model_name_or_path", model) if model else ()
+                options = (*records, *start, "--output_dir", folder)
+                script(folder / "log", "train_sft.py", "--config", config, *options)
+            model = folder
         self.judge(self.start)
 
     def grpo(self, seed: int, arm: str) -> None:
@@ -149,9 +159,10 @@ class Recipe:
 
     def arms(self) -> dict[str, str]:
         """Name of each GRPO run -> its weights; a reward that is left out is still logged."""
-        arms = {"grpo": DEFAULT_WEIGHTS}
-        for left_out in filter(None, self.args.ablations.split(",")):
-            arms[f"without_{left_out}"] = DEFAULT_WEIGHTS | {left_out: 0.0}
+        arms = {"grpo": self.weights}
+        left_out = self.weights if self.args.ablations is None else self.args.ablations.split(",")
+        for name in filter(None, left_out):
+            arms[f"without_{name}"] = self.weights | {name: 0.0}
         return {name: ",".join(f"{k}={v:g}" for k, v in weights.items()) for name, weights in arms.items()}
 
     def seeds(self, arm: str) -> list[int]:
@@ -238,7 +249,7 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
             evaluations = [entry for entry in run_file["log"] if "eval_reward" in entry]
             entry = evaluations[0 if arm == "sft" else -1]
             total = 0.0
-            for name, weight in DEFAULT_WEIGHTS.items():
+            for name, weight in recipe.weights.items():
                 mean = entry[f"eval_rewards/{name}/mean"]
                 values.setdefault(f"reward {name}", []).append(mean)
                 total += weight * mean
@@ -263,7 +274,7 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
 
 def draw(recipe: Recipe, picture: Path) -> None:
     """The curves of the runs with all rewards: total and each reward, the seeds and their mean."""
-    names = ["reward", *(f"rewards/{name}/mean" for name in DEFAULT_WEIGHTS)]
+    names = ["reward", *(f"rewards/{name}/mean" for name in recipe.weights)]
     figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.8), layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         curves = []
@@ -282,9 +293,9 @@ def draw(recipe: Recipe, picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def print_table(summary: dict[str, Any]) -> None:
+def print_table(summary: dict[str, Any], rewards: Iterable[str]) -> None:
     """Markdown: a row an arm, mean and half-width over the seeds."""
-    names = ["reward", *METRICS, *(f"reward {name}" for name in DEFAULT_WEIGHTS), "tokens"]
+    names = ["reward", *METRICS, *(f"reward {name}" for name in rewards), "tokens"]
     print(f"| | {' | '.join(names)} | change of the gap |\n|{'---|' * (len(names) + 2)}")
     for arm, row in summary["arms"].items():
         cells = [
@@ -316,7 +327,7 @@ def main() -> None:
     summary = summarize(recipe)
     write_json(recipe.output / "summary.json", summary)
     draw(recipe, ROOT / "docs/images" / f"grpo_{args.dataset}.png")
-    print_table(summary)
+    print_table(summary, recipe.weights)
 
 
 if __name__ == "__main__":
