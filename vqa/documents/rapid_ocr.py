@@ -19,12 +19,7 @@ WEIGHTS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
 BORDER = 16
 SMALLEST = 128
 ENLARGED, ENLARGED_SHORT, ENLARGED_LONG = 2.0, 736, 2200
-# Length over height of a line that may stand on end.
-TALL = "pip install 'faithful-vqa[ocr]'"
-WEIGHTS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
-# Pixels of border added around an image, the ratio of sides it is brought to, and when a line counts as tall.
-BORDER = 16
-STRIP = 4
+# Width over height below which a line may stand on end.
 TALL = 0.75
 
 
