@@ -175,7 +175,9 @@ class Recipe:
             return
         for name, records in self.sets.items():
             answers = ("--records", records, "--output_file", model / f"{name}.jsonl", "--decoding", "free")
-            script(model / f"{name}.log", "predict.py", "--model_name_or_path", model, *answers)
+            # All models have one frozen tower: the first to be judged fills the cache.
+            cache = ("--cache_vision_features", self.output / "features")
+            script(model / f"{name}.log", "predict.py", "--model_name_or_path", model, *answers, *cache)
         script(
             model / "evaluate.log",
             "evaluate.py",
