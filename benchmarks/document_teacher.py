@@ -1,8 +1,8 @@
 """The document teacher as a whole: what its answers are worth, how fast it is, and many calls at once.
 
 On the pages that `python -m benchmarks.document_steps` drew: answers without a model, by a language model in
-this process (`make smollm2`), and by one behind an endpoint, if there is one; then a server on this machine that
-takes half a second for each call, asked by 1, 4 and 16 threads.
+this process (`make smollm2`), and by one behind an endpoint, if there is one; then a server on this machine
+that takes half a second for each call, asked by 1, 4 and 16 threads.
 
     python -m benchmarks.document_teacher
     python -m benchmarks.document_teacher --base_url http://127.0.0.1:8791/v1 --qa_model FOLDER
@@ -73,8 +73,7 @@ def judged(args: TeacherArguments, folder: Path, *options: Any) -> dict[str, Any
         took.update({step["step"]: step["seconds"] for step in trace["steps"]})
     return {
         "questions": len(traces),
-        "anls": sum(anls(trace["answer"], gold[trace["id"]]["answers"]) for trace in answerable)
-        / len(answerable),
+        "anls": sum(scores) / len(scores),
         "abstains_rightly": sum(not trace["answer"] for trace in others) / len(others) if others else None,
         "outcomes": dict(Counter(trace["outcome"] for trace in traces)),
         "seconds_a_question": {name: round(value / len(traces), 4) for name, value in took.items()},
