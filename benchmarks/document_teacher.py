@@ -107,9 +107,8 @@ def main() -> None:
         teachers["openai"] = (*served, "--limit", args.model_limit, "--concurrency", 1, "--timeout", 300)
     found = {name: judged(args, work / name, *options) for name, options in teachers.items()}
     rates = {threads: calls_a_second(args, work / "delayed", threads) for threads in (1, 4, 16)}
-    print(
-        "| QA | questions | ANLS | abstains rightly | outcomes | seconds a question |\n|---|---|---|---|---|---|"
-    )
+    columns = ("QA", "questions", "ANLS", "abstains rightly", "outcomes", "seconds a question")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, row in found.items():
         abstains = "" if row["abstains_rightly"] is None else f"{row['abstains_rightly']:.1%}"
         print(
