@@ -7,11 +7,14 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
-from vqa.models import load_model
+from vqa.models import load_model, load_processor, set_image_size
 from vqa.offline_weights import TOWER_SHARD, WHEEL_NAME, read_onnx
+from vqa.tiny_models import build_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models/tiny-vqa-base"
@@ -86,3 +89,25 @@ def test_a_word_is_the_same_token_in_a_question_and_as_an_answer():
     for word in ("blue", "yes", "no"):
         (token,) = tokenizer(word)["input_ids"]
         assert token in question
+
+
+def test_larger_images_take_more_tokens_and_the_processor_remembers(tmp_path):
+    model, processor = load_model(str(BASE)), load_processor(str(BASE))
+    set_image_size(model, processor, 336)
+    processor.save_pretrained(tmp_path)
+    Image.new("RGB", (500, 300), "red").save(tmp_path / "page.png")
+    record = {"images": [str(tmp_path / "page.png")], "question": "q?", "question_type": "extractive"}
+    encoder = PromptEncoder(load_processor(str(tmp_path)))
+    (prompt,) = encoder.encode([record | {"answer_candidates": None}], "structured")
+    assert prompt.input_ids.count(model.config.image_token_index) == (336 // 14) ** 2
+    with torch.no_grad():
+        logits = model(**encoder.batch([prompt])).logits
+    assert logits.shape[1] == len(prompt.input_ids) and logits.isfinite().all()
+
+
+def test_an_image_size_that_cannot_be_is_named():
+    model, processor = load_model(str(BASE)), load_processor(str(BASE))
+    with pytest.raises(UserError, match="--image_size 340: a multiple of the tower's patches of 14"):
+        set_image_size(model, processor, 340)
+    with pytest.raises(UserError, match="--image_size serves DINOv2 towers, not clip"):
+        set_image_size(*build_tiny_model("llava"), 336)
