@@ -20,6 +20,7 @@ from benchmarks.medical import script
 from vqa.cli import option, parse_arguments, run
 from vqa.files import write_json, write_jsonl
 from vqa.preparation.folders import read_folder
+from vqa.sampling import spread
 
 HELD_OUT_LAYOUT = "invoice"
 # Name of the answers -> the student, and the options of predict.py.
@@ -37,8 +38,9 @@ TEST_SETS = {"same_layouts": "held-out pages", "new_layout": "a layout never see
 class StudentArguments:
     """How much of it."""
 
-    pages: int = option(400, "synthetic documents, of four layouts in about equal parts")
+    pages: int = option(320, "synthetic documents, of four layouts in about equal parts")
     test_pages: int = option(50, "held-out pages of each of the two kinds")
+    test_questions: int = option(300, "of them, spread evenly over the pages")
     seed: int = option(0, "of the pages and of training")
     output_dir: str = option("outputs/document_student", "where data, students and numbers go")
 
@@ -60,7 +62,10 @@ def prepare(args: StudentArguments, output: Path) -> dict[str, Path]:
             "new_layout": held_out,
         }
         for name, images in sets.items():
-            write_jsonl(split / f"{name}.jsonl", (row for row in rows if row["images"][0] in set(images)))
+            chosen = [row for row in rows if row["images"][0] in set(images)]
+            if name in TEST_SETS:
+                chosen = [chosen[index] for index in spread(len(chosen), args.test_questions)]
+            write_jsonl(split / f"{name}.jsonl", chosen)
         write_json(split / "manifest.json", {"image_root": os.path.relpath(documents, split)})
     traces = output / "traces"
     if not (traces / "manifest.json").is_file():

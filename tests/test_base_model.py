@@ -95,6 +95,7 @@ def test_larger_images_take_more_tokens_and_the_processor_remembers(tmp_path):
     model, processor = load_model(str(BASE)), load_processor(str(BASE))
     set_image_size(model, processor, 336)
     processor.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
     Image.new("RGB", (500, 300), "red").save(tmp_path / "page.png")
     record = {"images": [str(tmp_path / "page.png")], "question": "q?", "question_type": "extractive"}
     encoder = PromptEncoder(load_processor(str(tmp_path)))
