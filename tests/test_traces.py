@@ -280,6 +280,15 @@ def test_the_log_is_put_in_order_and_later_lines_count(tmp_path):
         TraceLog(tmp_path / "log", {"a": 1})
 
 
+def test_two_runs_do_not_write_to_one_log(tmp_path):
+    first, second = (TraceLog(tmp_path / "log", {"a": 1}) for _ in range(2))
+    first.add("1", Trace("1", outcome=KEPT))
+    with pytest.raises(UserError, match="another run writes to it"):
+        second.add("1", Trace("1", outcome=KEPT))
+    first.close(["1"])
+    assert TraceLog(tmp_path / "log", {"a": 1}).finished.keys() == {"1"}
+
+
 # One trace
 
 

@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from vqa.documents.traces import FAILED, Trace
 from vqa.errors import UserError
 from vqa.files import json_line, write_json, write_jsonl
@@ -21,7 +23,7 @@ TRACES_FILE, SETTINGS_FILE = "traces.jsonl", "settings.json"
 
 
 class TraceLog:
-    """Traces of a run, on disk when `add` returns.
+    """Traces of a run, on disk when `add` returns. One run at a time writes to a log.
 
     Args:
         folder: of the log; made when the first trace is added.
@@ -38,6 +40,8 @@ class TraceLog:
         self._whole_bytes = 0
         self._file: FileIO | None = None
         self._lock = threading.Lock()
+        # Of all threads; the system gives it back when a process is killed.
+        self._run = FileLock(folder / ".lock", timeout=0, thread_local=False)
         if self.path.exists():
             self._check(folder / SETTINGS_FILE)
             self._read()
@@ -67,8 +71,14 @@ class TraceLog:
         self._file = None
         keys = dict.fromkeys([*(key for key in order if key in self.traces), *self.traces])
         write_jsonl(self.path, (_row(key, self.traces[key]) for key in keys))
+        self._run.release(force=True)
 
     def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._run.acquire()
+        except Timeout as error:
+            raise UserError(f"{self.path}: another run writes to it") from error
         write_json(self.path.with_name(SETTINGS_FILE), self.settings)
         try:
             # Without a buffer, which would be written once more when a failed write is given up.
