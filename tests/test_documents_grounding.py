@@ -123,6 +123,8 @@ def test_what_is_similar_but_not_the_same_is_not_found(answer, read):
         ("Mar 2, 2021", "Mar 2,2021"),
         ("1,234.50", "1.234.50"),
         ("205", "2O5"),
+        ("U/l", "U/I"),
+        ("12 g/l", "12 g/1"),
         ("Paul Smith", "Paul J. Smith"),
         ("Dr. Hoffmann", "Hoffmann"),
         ("42 Sunset Boulevard", "42Sunset Boulevard"),

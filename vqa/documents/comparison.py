@@ -30,6 +30,7 @@ _CONFUSED = (
     (re.compile(r"(?<=\d)[Oo](?=\d)"), "0"),
     (re.compile(r"(?<=\d)[lI](?=\d)"), "1"),
     (re.compile(r"(?<![^\W_])S(?=\d)"), "$"),
+    (re.compile(r"(?<=[^\W\d_]/)[1I|](?!\w)"), "l"),  # g/l
 )
 _GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d{1,3}(?:[.,]\d{3})+[.,]\d{1,2}")
 
