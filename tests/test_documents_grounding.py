@@ -247,7 +247,15 @@ def compared(text):
     return "".join(token.text for token in tokens(text))
 
 
-@settings(max_examples=120, deadline=None)
+def test_the_order_of_reading_is_the_page_s():
+    """Whatever the boxes say."""
+    places = enumerate(["01", "0", "1"])
+    words = [Word(text, (90.0 - 20 * n, 20.0, 100.0 - 20 * n, 36.0), 1.0, 0) for n, text in places]
+    assert ground_answer("0 1", [OcrPage(tuple(words[1:]), (200, 100))]).text == "0 1"
+    assert ground_answer("1 0", [OcrPage(tuple(words[1:]), (200, 100))]) is None
+
+
+@settings(max_examples=300, deadline=None)
 @given(st.lists(any_page(), min_size=1, max_size=2), st.data())
 def test_any_run_of_words_is_found_by_its_own_text(pages, data):
     """Perhaps elsewhere, where the same stands, but a place with that text."""

@@ -56,7 +56,7 @@ class PageLayout:
     """The segments of a page.
 
     Attributes:
-        lines: those of each line, from left to right.
+        lines: those of each line, in reading order.
         below: from a segment to the one that stands under it, where there is one.
         above: the same the other way: from a segment to the one that it stands under.
         blocks: three to five segments that stand closely under one another and begin at one edge, as the
@@ -123,12 +123,11 @@ class PageLayout:
 
 
 def _parts(page: OcrPage, line: Sequence[int]) -> Iterator[list[int]]:
-    """The word indices of a line, from left to right, cut where something else begins."""
-    ordered = sorted(line, key=lambda index: page.words[index].box[0])
-    words = [page.words[index] for index in ordered]
+    """The word indices of a line, in reading order, cut where something else begins."""
+    words = [page.words[index] for index in line]
     letter = fmean((word.box[2] - word.box[0]) / max(len(word.text), 1) for word in words)
-    part = ordered[:1]
-    for (left, right), index in zip(pairwise(words), ordered[1:], strict=True):
+    part = [line[0]]
+    for (left, right), index in zip(pairwise(words), line[1:], strict=True):
         if right.box[0] - left.box[2] > WIDEST_SPACE * letter or _ends_label(left):
             yield part
             part = []
