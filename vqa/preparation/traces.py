@@ -59,7 +59,7 @@ class TraceArguments(OcrArguments):
     limit: int | None = option(None, "answer the first so many questions only")
 
     # FindText
-    retrieval: str = option("hybrid", f"how passages are ranked: {', '.join(METHODS)}")
+    retrieval: str = option("dense", f"how passages are ranked: {', '.join(METHODS)}")
     top_k: int = option(5, "passages that the answer is read from")
 
     # QA
