@@ -37,7 +37,7 @@ class TeacherArguments:
     """On which pages, with which models."""
 
     records: str = option(
-        "outputs/benchmarks/document_steps/documents_200_seed0/train.jsonl", "pages with their questions"
+        "outputs/benchmarks/document_steps/documents_200_seed0/test.jsonl", "pages with their questions"
     )
     limit: int = option(300, "questions, the first so many")
     model_limit: int = option(60, "questions for a language model on this machine")
