@@ -120,7 +120,11 @@ def test_answers_are_filtered_by_gold_and_the_rest_is_accounted_for(records, cap
     assert code is None and len(server.requests) == 6
     assert {row["id"] for row in rows_of(output / "train.jsonl")} == {"q0", "q1", "q3", "q4"}
     (reject,) = rows_of(output / "rejects.jsonl")
-    assert reject["row"]["id"] == "q2" and "'$85.30', not ['$85.20']" in reject["reason"]
+    assert (
+        reject["row"]["images"] == ["page.png"]
+        and reject["row"]["id"] == "q2"
+        and "'$85.30', not ['$85.20']" in reject["reason"]
+    )
     assert "yield: 4 of 6 questions asked (66.7%)" in capsys.readouterr().out
     log = rows_of(output / "traces" / "traces.jsonl")
     qa = next(step for step in log[0]["steps"] if step["step"] == "qa")

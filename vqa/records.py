@@ -179,7 +179,7 @@ def write_records(records: Iterable[Record], path: str | Path, image_root: str |
     def rows() -> Iterator[Record]:
         seen = set()
         for number, record in enumerate(records, 1):
-            row = {**record, "images": [_relative(image, root) for image in record.get("images") or []]}
+            row = {**record, "images": [relative_image(image, root) for image in record.get("images") or []]}
             row.pop("image_sizes", None)
             complete, found = complete_record(
                 row, default_id=f"{path.stem}/{number - 1:06d}", source=path.parent.name, split=path.stem
@@ -209,7 +209,7 @@ def _add_hashes(record: Record, root: Path, hashes: dict[str, str]) -> list[str]
     return []
 
 
-def _relative(image: str, root: Path) -> str:
+def relative_image(image: str, root: Path) -> str:
     """An absolute path under `root` made relative to it; any other as it is, to be judged by the checks."""
     if not os.path.isabs(image):
         return image

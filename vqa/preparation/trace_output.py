@@ -13,6 +13,7 @@ from vqa.files import atomic_write
 from vqa.images import open_image
 from vqa.preparation.folders import Folder, write_folder
 from vqa.preparation.summary import print_summary
+from vqa.records import relative_image
 
 COMMAND = "traces"
 NOT_ASKED = "not asked yet"
@@ -48,6 +49,7 @@ def write_traces(
             reason = trace.error or f"the teacher answers {trace.answer!r}, not {record['answers']}"
             where = f"{record['split']}.jsonl: {record['id']}"
             row = {name: value for name, value in record.items() if name != "image_sizes"}
+            row["images"] = [relative_image(path, source.image_root) for path in row["images"]]
             rejects.append({"where": where, "reason": f"{outcome}: {reason}", "row": row})
     if not sorted_out[KEPT]:
         raise UserError(
