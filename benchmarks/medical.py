@@ -177,7 +177,11 @@ class Recipe:
             answers = ("--records", records, "--output_file", model / f"{name}.jsonl", "--decoding", "free")
             # All models have one frozen tower: the first to be judged fills the cache.
             cache = ("--cache_vision_features", self.output / "features")
-            script(model / f"{name}.log", "predict.py", "--model_name_or_path", model, *answers, *cache)
+            # Answers have 75 tokens at most; on a picture without its shape some would go on for hundreds.
+            limit = ("--max_new_tokens", 96)
+            script(
+                model / f"{name}.log", "predict.py", "--model_name_or_path", model, *answers, *cache, *limit
+            )
         script(
             model / "evaluate.log",
             "evaluate.py",
