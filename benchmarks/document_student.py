@@ -40,7 +40,7 @@ class StudentArguments:
 
     pages: int = option(320, "synthetic documents, of four layouts in about equal parts")
     test_pages: int = option(50, "held-out pages of each of the two kinds")
-    test_questions: int = option(300, "of them, spread evenly over the pages")
+    test_questions: int = option(150, "of them, spread evenly over the pages")
     seed: int = option(0, "of the pages and of training")
     output_dir: str = option("outputs/document_student", "where data, students and numbers go")
 
