@@ -200,7 +200,11 @@ def interval(values: list[float]) -> tuple[float, float | None]:
 
 
 def gap_parts(folder: Path) -> dict[str, np.ndarray]:
-    """Of each held-out record: whether it counts for the gap (right, in both masked files), and its part."""
+    """Of each held-out record: whether it counts for the gap (right, in both masked files), and its part.
+
+    `gap in form` takes a change for one only where there is an answer still: text that breaks down on a
+    picture without evidence differs from the answer too.
+    """
     rows = read_predictions(folder / "test.jsonl")
     roi, random = (
         joined_by_id(rows, read_predictions(folder / f"{name}.jsonl"), name) for name in ("roi", "random")
@@ -208,15 +212,17 @@ def gap_parts(folder: Path) -> dict[str, np.ndarray]:
     counts = np.array(
         [judge(row) and a is not None and b is not None for row, a, b in zip(rows, roi, random, strict=True)]
     )
-    difference = np.array(flips(rows, roi), dtype=float) - np.array(flips(rows, random), dtype=float)
+    changed = [np.array(flips(rows, masked), dtype=float) for masked in (roi, random)]
+    formed = [np.array([bool(row and row["valid_format"]) for row in masked]) for masked in (roi, random)]
     return {
         "clusters": cluster_numbers([image_cluster(row) for row in rows]),
         "counts": counts.astype(float),
-        "parts": counts * difference,
+        "gap": counts * (changed[0] - changed[1]),
+        "gap in form": counts * (changed[0] * formed[0] - changed[1] * formed[1]),
     }
 
 
-def gap_change(pairs: list[tuple[Path, Path]], resamples: int = 4000) -> dict[str, Any]:
+def gap_change(pairs: list[tuple[Path, Path]], gap: str = "gap", resamples: int = 4000) -> dict[str, Any]:
     """Gap after less gap before, mean over the seeds, with a bootstrap interval over whole images.
 
     The same images are drawn for both models and all seeds: the interval is paired.
@@ -225,7 +231,7 @@ def gap_change(pairs: list[tuple[Path, Path]], resamples: int = 4000) -> dict[st
     for before, after in pairs:
         for folder in (before, after):
             found = gap_parts(folder)
-            sums += [np.bincount(found["clusters"], found[name]) for name in ("parts", "counts")]
+            sums += [np.bincount(found["clusters"], found[name]) for name in (gap, "counts")]
     totals = np.concatenate(
         [drawn.astype(float) @ np.stack(sums, 1) for drawn in resampled_counts(len(sums[0]), resamples, 0)]
     )
@@ -250,6 +256,10 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
             if arm != "sft" or folder == folders[0]:  # all seeds start from one model
                 for name, (group, key) in METRICS.items():
                     values.setdefault(name, []).append(metrics[group][key])
+                found = gap_parts(model)
+                values.setdefault("gap in form", []).append(
+                    found["gap in form"].sum() / found["counts"].sum()
+                )
             # Rewards before training are those of the first evaluation of the run with all rewards.
             run_file = json.loads((folder / ("grpo" if arm == "sft" else arm) / "run.json").read_text())
             evaluations = [entry for entry in run_file["log"] if "eval_reward" in entry]
@@ -268,6 +278,7 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
         if arm != "sft":
             pairs = [(recipe.start, folder / arm) for folder in folders]
             summary["arms"][arm]["gap_change"] = gap_change(pairs)
+            summary["arms"][arm]["gap_in_form_change"] = gap_change(pairs, "gap in form")
             steps = [entry for entry in run_file["log"] if "seconds/update" in entry]
             seconds = {
                 name.removeprefix("seconds/"): statistics.fmean(entry[name] for entry in steps)
@@ -301,17 +312,18 @@ def draw(recipe: Recipe, picture: Path) -> None:
 
 def print_table(summary: dict[str, Any], rewards: Iterable[str]) -> None:
     """Markdown: a row an arm, mean and half-width over the seeds."""
-    names = ["reward", *METRICS, *(f"reward {name}" for name in rewards), "tokens"]
-    print(f"| | {' | '.join(names)} | change of the gap |\n|{'---|' * (len(names) + 2)}")
+    names = ["reward", *METRICS, "gap in form", *(f"reward {name}" for name in rewards), "tokens"]
+    print(f"| | {' | '.join(names)} | change of the gap | of that in form |\n|{'---|' * (len(names) + 3)}")
     for arm, row in summary["arms"].items():
         cells = [
             f"{row[name]['mean']:.3f}"
             + (f" ± {row[name]['half_width']:.3f}" if len(row[name]["values"]) > 1 else "")
             for name in names
         ]
-        if "gap_change" in row:
-            low, high = row["gap_change"]["interval"]
-            cells.append(f"{row['gap_change']['change']:+.3f} ({low:+.3f} to {high:+.3f})")
+        for change in ("gap_change", "gap_in_form_change"):
+            if change in row:
+                low, high = row[change]["interval"]
+                cells.append(f"{row[change]['change']:+.3f} ({low:+.3f} to {high:+.3f})")
         print(f"| {arm} | {' | '.join(cells)} |")
     for arm, row in summary["arms"].items():
         if "seconds" in row:
