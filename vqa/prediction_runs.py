@@ -47,9 +47,9 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
         "images": record["images"],
         "question": record["question"],
     }
-    if len(record["images"]) > 1:
-        line |= {"box_images": decision.box_images, "gt_box_images": record["box_images"]}
     kept = {name: value for name, value in read_meta(record).items() if name in KEPT_META}
+    owners = {"box_images": decision.box_images, "gt_box_images": record["box_images"]}
+    kept |= {name: images for name, images in owners.items() if any(images)}
     return line | ({"meta": kept} if kept else {})
 
 

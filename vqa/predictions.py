@@ -199,11 +199,12 @@ class _Reader:
 
     def _box_images(self, boxes: str, field: str) -> list[int]:
         """The index of each box's image; all on the first where the line does not say."""
-        count, value = len(self.row.get(boxes) or ()), self.row.get(field)
+        count, meta = len(self.row.get(boxes) or ()), self.row.get("meta")
+        value = meta.get(field) if isinstance(meta, dict) else None
         if value is None or self.problems:
             return [0] * count
         if not isinstance(value, list) or [type(n) is int and n >= 0 for n in value] != [True] * count:
-            self._complain(field, f"expected the number of an image for each of {count} {boxes}")
+            self._complain(f"meta.{field}", f"expected the number of an image for each of {count} {boxes}")
             return [0] * count
         return value
 

