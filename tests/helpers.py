@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+import xgrammar
 from PIL import Image, ImageDraw
 
 from vqa.collators import AnswerCollator
@@ -153,3 +154,21 @@ class UnmaskedPrompts(AnswerCollator):
     def __call__(self, rows):
         batch = super().__call__(rows)
         return batch | {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)}
+
+
+GRAMMAR_END = 256
+
+
+def byte_acceptor():
+    """Whether a grammar lets a text through, by xgrammar itself over a vocabulary of bytes."""
+    vocabulary = [bytes([value]) for value in range(256)] + [b"<end>"]
+    info = xgrammar.TokenizerInfo(
+        vocabulary, vocab_type=xgrammar.VocabType.RAW, vocab_size=257, stop_token_ids=[GRAMMAR_END]
+    )
+    compiler = xgrammar.GrammarCompiler(info, cache_enabled=False)
+
+    def check(grammar: str, text: str) -> bool:
+        matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(grammar))
+        return all(matcher.accept_token(byte) for byte in (*text.encode(), GRAMMAR_END))
+
+    return check

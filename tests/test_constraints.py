@@ -5,6 +5,7 @@ import xgrammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import GRAMMAR_END, byte_acceptor
 from vqa.answers import StructuredAnswer, parse_answer, parse_structured, write_structured, write_think
 from vqa.constraints import (
     UNITS,
@@ -20,7 +21,8 @@ from vqa.constraints import (
     untagged_grammar,
 )
 
-END = 256
+accepts = pytest.fixture(scope="module")(byte_acceptor)
+END = GRAMMAR_END
 CANDIDATES = [
     "light blue",
     'light "green"',
@@ -33,21 +35,6 @@ CANDIDATES = [
     "#1",
 ]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
-
-
-@pytest.fixture(scope="module")
-def accepts():
-    vocabulary = [bytes([value]) for value in range(256)] + [b"<end>"]
-    info = xgrammar.TokenizerInfo(
-        vocabulary, vocab_type=xgrammar.VocabType.RAW, vocab_size=257, stop_token_ids=[END]
-    )
-    compiler = xgrammar.GrammarCompiler(info, cache_enabled=False)
-
-    def check(grammar: str, text: str) -> bool:
-        matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(grammar))
-        return all(matcher.accept_token(byte) for byte in text.encode()) and matcher.accept_token(END)
-
-    return check
 
 
 def structured(answer, boxes=((0, 10, 1000, 999),), caption='a "c" \n\\ đ \x07', reasoning=("x", "y\tz")):

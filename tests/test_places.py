@@ -4,11 +4,10 @@ import itertools
 import json
 
 import pytest
-import xgrammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import save_structured_model, write_structured_records
+from tests.helpers import byte_acceptor, save_structured_model, write_structured_records
 from vqa.answers import StructuredAnswer, parse_structured, write_structured
 from vqa.constraints import (
     admit_unanswerable,
@@ -23,23 +22,8 @@ from vqa.inference import decide
 from vqa.models import load_model, load_processor
 from vqa.records import read_records
 
-END = 256
+accepts = pytest.fixture(scope="module")(byte_acceptor)
 WORD = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=6)
-
-
-@pytest.fixture(scope="module")
-def accepts():
-    vocabulary = [bytes([value]) for value in range(256)] + [b"<end>"]
-    info = xgrammar.TokenizerInfo(
-        vocabulary, vocab_type=xgrammar.VocabType.RAW, vocab_size=257, stop_token_ids=[END]
-    )
-    compiler = xgrammar.GrammarCompiler(info, cache_enabled=False)
-
-    def check(grammar: str, text: str) -> bool:
-        matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(grammar))
-        return all(matcher.accept_token(byte) for byte in text.encode()) and matcher.accept_token(END)
-
-    return check
 
 
 def page_of(*lines: str, size=(1000, 1000)) -> OcrPage:

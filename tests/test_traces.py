@@ -13,7 +13,6 @@ from PIL import Image
 
 from tests.helpers import ROOT, run_script
 from tests.openai_server import OpenAIServer, calls, error, says
-from vqa.documents.budget import Budget
 from vqa.documents.pages import OcrPage, Word
 from vqa.documents.reader import GoldReader
 from vqa.documents.retrieval import find_text
@@ -374,4 +373,3 @@ def test_counts_of_steps_do_not_depend_on_threads(records):
     assert Counter(step["step"] for row in log for step in row["steps"]) == dict.fromkeys(
         ("ocr", "find_text", "qa", "ground_answer"), 6
     )
-    assert Budget(max_calls=1).calls == 0

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqa.datasets.row_values import numbers
+from vqa.documents.pages import EDGES
 
 Box = list[float]
 # A text that stands in more places than this ("1", "the") points nowhere.
 MAX_PLACES = 6
-_EDGES = ".,;:!?\"'`()[]{}<>*_|~“”‘’„«»…•·–—"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Word:
 
 def tokens(text: str) -> list[str]:
     """The words of a text as they are compared."""
-    words = (word.strip(_EDGES) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    words = (word.strip(EDGES) for word in unicodedata.normalize("NFKC", text).casefold().split())
     return [word for word in words if word]
 
 

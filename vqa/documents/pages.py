@@ -7,6 +7,9 @@ from typing import Any
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original image, EXIF orientation applied; x0 < x1, y0 < y1."""
 
+EDGES = ".,;:!?\"'`()[]{}<>*_|~“”‘’„«»…•·–—"
+"""Punctuation that stands around a word and is no part of it."""
+
 
 @dataclass(frozen=True)
 class Word:

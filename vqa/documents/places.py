@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 
 from vqa.constraints import literal
-from vqa.documents.pages import OcrPage
+from vqa.documents.pages import EDGES, OcrPage
+from vqa.documents.segments import union
 from vqa.page_boxes import boxes_to_text
 
 TextBox = tuple[int, int, int, int]
 # A run longer than this is a paragraph's line: its whole is offered, its parts up to so many words.
 MAX_RUN = 12
-_EDGES = " .,;:!?\"'`()[]{}<>*_|~“”‘’„«»…•·–—"
 
 
 class TextPlaces:
@@ -42,7 +42,7 @@ class TextPlaces:
         first = 0
         for number, page in enumerate(pages):
             runs = [run for line in page.lines for run in _runs(line)]
-            boxes = [_union([page.words[index].box for index in run]) for run in runs]
+            boxes = [union([page.words[index].box for index in run]) for run in runs]
             written = boxes_to_text(boxes, [number] * len(boxes), sizes, box_format, resized_sizes)
             for (x0, y0, x1, y1), run in zip(written, runs, strict=True):
                 self.runs.setdefault((x0, y0, x1, y1), [first + index for index in run])
@@ -64,12 +64,12 @@ class TextPlaces:
         rules, starts = [], []
         for number, word in enumerate(words):
             more = f'( " " from{number + 1} )?' if number + 1 < len(words) else ""
-            ends = _literals({word.rstrip(_EDGES)} - {word})
+            ends = _literals({word.rstrip(EDGES)} - {word})
             rules.append(f"from{number} ::= {literal(word)} {more}" + "".join(f" | {end}" for end in ends))
             starts.append(f"from{number}")
-            bare = word.lstrip(_EDGES)
+            bare = word.lstrip(EDGES)
             if bare and bare != word:
-                inner = _literals({bare.rstrip(_EDGES)} - {bare})
+                inner = _literals({bare.rstrip(EDGES)} - {bare})
                 rules.append(
                     f"bare{number} ::= {literal(bare)} {more}" + "".join(f" | {end}" for end in inner)
                 )
@@ -94,11 +94,6 @@ def _runs(line: Sequence[int]) -> list[list[int]]:
     lengths = range(1, min(len(line), MAX_RUN) + 1)
     runs = [list(line[start : start + n]) for n in lengths for start in range(len(line) - n + 1)]
     return runs if len(line) <= MAX_RUN else [*runs, list(line)]
-
-
-def _union(boxes: Sequence[Sequence[float]]) -> list[float]:
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return [min(lefts), min(tops), max(rights), max(bottoms)]
 
 
 def _choice(boxes: Sequence[TextBox]) -> str:

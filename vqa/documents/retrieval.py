@@ -18,7 +18,7 @@ from dataclasses import replace
 import bm25s
 import numpy as np
 
-from vqa.documents.pages import OcrPage
+from vqa.documents.pages import EDGES, OcrPage
 from vqa.documents.windows import Passage, Window, Words, page_windows
 from vqa.embeddings import SentenceEncoder, shared_encoder
 from vqa.errors import UserError
@@ -29,7 +29,6 @@ RRF_CONSTANT = 60
 MOST_KNOWN = 0.5
 # What embeddings are told about a page's first line, which no label introduces.
 HEADING = "Title, name: "
-_EDGES = ".,;:!?\"'`()[]{}<>*_|~“”‘’„«»…•·–—#"
 _KINDS = "document page form invoice receipt bill letter report table card sheet screen window dialog image"
 _THIS = rf"(?:this|the) (?:{'|'.join(_KINDS.split())})\b"
 _ITSELF = re.compile(
@@ -163,5 +162,5 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
 
 def _words(text: str) -> list[str]:
     """Words as BM25 compares them."""
-    words = (word.strip(_EDGES) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    words = (word.strip(EDGES + "#") for word in unicodedata.normalize("NFKC", text).casefold().split())
     return [word for word in words if word]
