@@ -163,6 +163,9 @@ def test_a_failed_call_is_its_questions_affair_and_is_tried_again(records):
         assert code is None
         reasons = {row["row"]["id"]: row["reason"] for row in rows_of(output / "rejects.jsonl")}
         assert reasons.keys() == {"q2", "q3"} and reasons["q3"].startswith("failed: 500")
+        log = {row["id"]: row for row in rows_of(output / "traces" / "traces.jsonl")}
+        assert [step["step"] for step in log["q3"]["steps"]] == ["ocr", "find_text", "qa"]
+        assert log["q3"]["steps"][2]["cost"]["calls"] == 2
     with OpenAIServer(answered) as server:
         traces(records, *openai_options(server, "--base_url", server.url))
         assert len(server.requests) == 1  # the address is where a model is, not which
@@ -353,7 +356,8 @@ def test_without_gold_the_teachers_answer_is_a_pseudo_label():
 
 def test_the_page_is_part_of_a_trace():
     teacher = Teacher(lambda _: [OcrPage((), (10, 10)), page()], find_text, GoldReader(), 0.7)
-    trace = teacher.answer(record())
+    trace = Trace("r")
+    teacher.answer(record(), trace)
     assert trace.box_images == [1] and "[[275, 1250, 525, 1350]]" in trace.text
     assert trace.caption == 'a document that begins "Invoice number: 4711"'
 

@@ -24,9 +24,8 @@ class PlanningTeacher(Teacher):
     client: ChatClient
     max_steps: int
 
-    def answer(self, record: Record) -> Trace:
+    def answer(self, record: Record, trace: Trace) -> None:
         """As `Teacher.answer`; a plan that comes to no answer is noted, and the fixed steps are taken."""
-        trace = Trace(record["id"])
         pages = self.read(trace, record)
         found: list[Passage] = []
 
@@ -50,10 +49,11 @@ class PlanningTeacher(Teacher):
             step["output"] = {"steps": plan.steps, "answer": plan.answer, "fault": plan.fault}
             step["cost"] = asdict(plan.usage)
         if plan.answer is None:
-            return self.take_fixed_steps(trace, record, pages)
+            self.take_fixed_steps(trace, record, pages)
+            return
         near = _on_page(plan.page, pages) + found
         place = self.ground(trace, plan.answer, pages, near)
-        return write_trace(trace, record, pages, found, Reading(plan.answer), place)
+        write_trace(trace, record, pages, found, Reading(plan.answer), place)
 
 
 def _on_page(number: int | None, pages: Sequence[OcrPage]) -> list[Passage]:

@@ -8,11 +8,15 @@ openai      a model behind an OpenAI-compatible endpoint
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vqa.documents.budget import Budget
 from vqa.documents.reading import Reader, Reading, Record, Usage
 from vqa.documents.retrieval import Passage
 from vqa.errors import UserError
+
+if TYPE_CHECKING:
+    from vqa.documents.openai_client import ChatClient
 
 __all__ = ["READERS", "GoldReader", "Reader", "ReaderOptions", "Reading", "Usage", "build_reader"]
 
@@ -73,22 +77,31 @@ def _local(options: ReaderOptions) -> Reader:
 
 
 def _openai(options: ReaderOptions) -> Reader:
-    from vqa.documents.openai_client import ChatClient
     from vqa.documents.openai_reader import OpenAIReader
+
+    return OpenAIReader(build_client(options, options.max_new_tokens))
+
+
+def build_client(options: ReaderOptions, max_tokens: int) -> "ChatClient":
+    """A client of the endpoint that the options name, whose turns have `max_tokens` at most.
+
+    Raises:
+        UserError: an option is missing, or none such.
+    """
+    from vqa.documents.openai_client import ChatClient
 
     for name, value in (("--qa_model", options.model), ("--base_url", options.base_url)):
         if not value:
             raise UserError(f"--qa_backend openai: {name} is missing")
-    client = ChatClient(
+    return ChatClient(
         options.base_url,
         options.model,
         key_variable=options.key_variable,
         timeout=options.timeout,
         retries=options.retries,
         budget=options.budget,
-        request={"temperature": 0, "max_tokens": options.max_new_tokens},
+        request={"temperature": 0, "max_tokens": max_tokens},
     )
-    return OpenAIReader(client)
 
 
 READERS: dict[str, Callable[[ReaderOptions], Reader]] = {

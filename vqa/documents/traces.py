@@ -78,17 +78,16 @@ class Teacher:
     reader: Reader
     threshold: float
 
-    def answer(self, record: Record) -> Trace:
-        """Take all steps.
+    def answer(self, record: Record, trace: Trace) -> None:
+        """Take all steps, and note them in the trace, those before a fault too.
 
         Raises:
             UserError, BudgetSpent: nothing can go on.
             FailedCall: this question cannot be answered now.
         """
-        trace = Trace(record["id"])
-        return self.take_fixed_steps(trace, record, self.read(trace, record))
+        self.take_fixed_steps(trace, record, self.read(trace, record))
 
-    def take_fixed_steps(self, trace: Trace, record: Record, pages: list[OcrPage]) -> Trace:
+    def take_fixed_steps(self, trace: Trace, record: Record, pages: list[OcrPage]) -> None:
         """All steps after OCR."""
         passages = self.find_text(trace, record["question"], pages)
         with trace.step("qa", {"reader": self.reader.name, "question": record["question"]}) as step:
@@ -97,7 +96,7 @@ class Teacher:
             step["output"] = {"answer": reading.answer, "raw": reading.raw}
             step["cost"] = asdict(reading.usage)
         found = self.ground(trace, reading.answer, pages, passages)
-        return write_trace(trace, record, pages, passages, reading, found)
+        write_trace(trace, record, pages, passages, reading, found)
 
     def read(self, trace: Trace, record: Record) -> list[OcrPage]:
         """OCR of the record's pages."""
@@ -134,7 +133,7 @@ def write_trace(
     passages: Sequence[Passage],
     reading: Reading,
     found: Grounding | None,
-) -> Trace:
+) -> None:
     """Format: what the student is to say, and the whole trace as text."""
     trace.answer = "" if is_abstention(reading.answer) else reading.answer
     trace.caption = record["caption"] or describe_pages(pages)
@@ -148,7 +147,6 @@ def write_trace(
     place = f"{one_line(found.text)} at {found.boxes}, page {found.page}" if found else "not found"
     parts += [f"[GroundAnswer] {place}"]
     trace.text = "\n".join([*parts, f"[Format] {structured_text(trace, pages)}"])
-    return trace
 
 
 def structured_text(trace: Trace, pages: Sequence[OcrPage]) -> str:

@@ -34,9 +34,8 @@ from vqa.cli import option, parse_arguments, positional_first
 from vqa.documents.budget import Budget, BudgetSpent, FailedCall
 from vqa.documents.grounding import DEFAULT_THRESHOLD
 from vqa.documents.ocr import OcrArguments, build_page_reader
-from vqa.documents.openai_client import ChatClient
 from vqa.documents.planned_teacher import PlanningTeacher
-from vqa.documents.reader import READERS, ReaderOptions, build_reader
+from vqa.documents.reader import READERS, ReaderOptions, build_client, build_reader
 from vqa.documents.retrieval import METHODS, find_text
 from vqa.documents.trace_log import TraceLog
 from vqa.documents.traces import UNGROUNDED, Record, Teacher, Trace, judge_trace
@@ -164,15 +163,7 @@ def build_teacher(args: TraceArguments, budget: Budget) -> Teacher:
     }
     if not args.planner:
         return Teacher(**steps)
-    client = ChatClient(
-        args.base_url,
-        args.qa_model,
-        key_variable=args.api_key_env,
-        timeout=args.timeout,
-        retries=args.retries,
-        budget=budget,
-        request={"temperature": 0, "max_tokens": 4 * args.max_new_tokens},
-    )
+    client = build_client(options, 4 * args.max_new_tokens)  # a call of a tool is longer than an answer
     return PlanningTeacher(**steps, client=client, max_steps=args.max_steps)
 
 
@@ -187,10 +178,11 @@ def ask(
         key, record = pair
         if ended.is_set():
             return
+        trace = Trace(record["id"])
         try:
-            trace = teacher.answer(record)
+            teacher.answer(record, trace)
         except FailedCall as failed:
-            trace = Trace(record["id"], error=failed.reason)
+            trace.error = failed.reason
             trace.steps.append({"step": "qa", "input": None, "output": None, "cost": asdict(failed.usage)})
         except (UserError, BudgetSpent):
             ended.set()  # here, or this thread would begin with the next question
