@@ -32,6 +32,7 @@ from vqa.preparation.shares import parse_shares
 from vqa.preparation.split import SplitArguments, parse_ratios
 from vqa.preparation.stats import StatsArguments
 from vqa.preparation.synth import QuestionsArguments
+from vqa.preparation.traces import TraceArguments
 from vqa.preparation.validate import ValidateArguments
 from vqa.records import read_records, write_records
 from vqa.synthesis.shapes import write_shapes
@@ -404,6 +405,7 @@ SHIPPED = {
     "synth": QuestionsArguments,
     "review": ReviewArguments,
     "stats": StatsArguments,
+    "traces": TraceArguments,
 }
 
 
