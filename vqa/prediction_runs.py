@@ -48,7 +48,8 @@ def prediction_line(record: dict[str, Any], decision: Decision) -> Line:
         "question": record["question"],
     }
     kept = {name: value for name, value in read_meta(record).items() if name in KEPT_META}
-    owners = {"box_images": decision.box_images, "gt_box_images": record["box_images"]}
+    # A record without `box_images` has all its boxes on the first image.
+    owners = {"box_images": decision.box_images, "gt_box_images": record.get("box_images") or []}
     kept |= {name: images for name, images in owners.items() if any(images)}
     return line | ({"meta": kept} if kept else {})
 
