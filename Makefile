@@ -65,9 +65,9 @@ fonts: .venv/.complete  ## typefaces for `prepare_data.py synth`, out of npm pac
 
 .PHONY: lock
 lock:  ## resolve the lock files anew, keeping versions that still fit; needs uv
-	uv pip compile pyproject.toml --extra dev --extra ocr --python-version 3.11 $(LOCK_OPTIONS) -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra ocr --extra demo --python-version 3.11 $(LOCK_OPTIONS) -o requirements.lock
 	uv pip compile pyproject.toml --extra unsloth --python-version 3.11 $(LOCK_OPTIONS) -o requirements-unsloth.lock
-	uv pip compile pyproject.toml --extra dev --extra ocr --python-version 3.11 --resolution lowest-direct $(LOCK_OPTIONS) \
+	uv pip compile pyproject.toml --extra dev --extra ocr --extra demo --python-version 3.11 --resolution lowest-direct $(LOCK_OPTIONS) \
 	  -o requirements-lowest.lock
 LOCK_OPTIONS := --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
