@@ -406,16 +406,20 @@ class Misled(TrainerCallback):
 def _ddp_worker(rank, port, output):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    trainer = train("llava", output, global_pruner, per_device_train_batch_size=2, ddp_backend="gloo")
-    assert trainer.accelerator.num_processes == 2
-    pruner = next(c for c in trainer.callback_handler.callbacks if isinstance(c, PruningCallback)).pruner
-    save_file(pruner.state(), f"{output}/rank{rank}.safetensors")
-    if rank == 0:
-        check_masked(trainer, output / "checkpoint-8", 0.65)
+    options = {"steps": 6, "per_device_train_batch_size": 2, "ddp_backend": "gloo"}
+    whole = train("llava", output / "whole", global_pruner, **options)
+    assert whole.accelerator.num_processes == 2
+    pruner = next(c for c in whole.callback_handler.callbacks if isinstance(c, PruningCallback)).pruner
+    save_file(pruner.state(), output / f"rank{rank}.safetensors")
+    check_masked(whole, output / "whole/checkpoint-8", 0.65)
+    middle = str(output / "whole/checkpoint-4")
+    resumed = train("llava", output / "resumed", global_pruner, resume=middle, **options)
+    expected = weights(whole)
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(resumed).items())
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_same_masks(tmp_path):
+def test_two_processes_have_the_same_masks_and_resume_with_the_same_bits(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
