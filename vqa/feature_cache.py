@@ -29,9 +29,10 @@ from vqa.files import atomic_write, sha256_file, write_json
 from vqa.models import family_of, inner_model
 
 if TYPE_CHECKING:
-    from vqa.encoding import PromptEncoder
+    from vqa.encoding import EncodedPrompt, PromptEncoder
 
 IMAGES_PER_SHARD = 4096
+_LLAVA = ("llava", "llava_perceiver")
 
 
 @dataclass
@@ -119,7 +120,8 @@ def build_feature_cache(
     """Compute what is missing and return the cache; interrupted, it goes on where it was.
 
     Raises:
-        UserError: the folder holds features of another tower, processor or pixel limits.
+        UserError: the folder holds features of another tower, processor or pixel limits, or of a model that
+            has other tokens for an image.
     """
     directory = Path(directory)
     bound_to = fingerprint(model, encoder)
@@ -132,11 +134,20 @@ def build_feature_cache(
                 f"{directory}: these vision features are stale: another {' and '.join(differing)}; "
                 "delete the folder or name another"
             )
-    missing = {}
+    missing, known = {}, None
     for path in dict.fromkeys(paths):
         key = sha256_file(path)
         if key not in index["images"]:
             missing.setdefault(key, path)
+        elif known is None:
+            known = path, index["expansions"][index["images"][key]["expansion"]]
+    if known is not None:
+        path, expanded = known
+        if _expanded(encoder, encoder._encode_one([path], encoder.processor.image_token)) != expanded:
+            raise UserError(
+                f"{directory}: these vision features are stale: the model writes other tokens for an image; "
+                "delete the folder or name another"
+            )
     keys = list(missing)
     with tqdm(total=len(keys), desc="vision features", unit="img", disable=not progress or not keys) as bar:
         for first in range(0, len(keys), IMAGES_PER_SHARD):
@@ -164,7 +175,7 @@ def _write_shard(directory, index, model, encoder, keys, paths, batch_size, bar)
         for key, prompt, features in zip(
             batch, prompts, tower_features(model, encoder, prompts), strict=True
         ):
-            expanded = encoder.tokenizer.decode(prompt.input_ids, skip_special_tokens=False)
+            expanded = _expanded(encoder, prompt)
             if expanded not in index["expansions"]:
                 index["expansions"].append(expanded)
             flat = features.reshape(-1, features.shape[-1])
@@ -182,6 +193,11 @@ def _write_shard(directory, index, model, encoder, keys, paths, batch_size, bar)
     with atomic_write(directory / name, "wb") as file:
         file.write(save({"features": torch.cat(chunks).contiguous()}, {"format": "pt"}))
     write_json(directory / "index.json", index)
+
+
+def _expanded(encoder: "PromptEncoder", prompt: "EncodedPrompt") -> str:
+    """The text that an image's placeholder becomes, of the prompt that is this placeholder alone."""
+    return encoder.tokenizer.decode(prompt.input_ids, skip_special_tokens=False)
 
 
 def tower_features(model: nn.Module, encoder: "PromptEncoder", prompts: list) -> list[torch.Tensor]:
@@ -231,7 +247,7 @@ def connector_inputs(
 
 
 def _connectors(inner: nn.Module) -> list[nn.Module]:
-    if inner.config.model_type == "llava":
+    if inner.config.model_type in _LLAVA:
         return [inner.multi_modal_projector]
     if inner.config.model_type in ("idefics3", "smolvlm"):
         return [inner.connector]
@@ -289,7 +305,7 @@ def replay(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | None
     if image_grid_thw is None:
         projected = connectors[0](features)
         return BaseModelOutputWithPooling(
-            pooler_output=list(projected) if self.config.model_type == "llava" else projected
+            pooler_output=list(projected) if self.config.model_type in _LLAVA else projected
         )
     split_sizes = (image_grid_thw.prod(-1) // self.visual.spatial_merge_size**2).tolist()
     width = features.shape[-1] // len(connectors)

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from vqa.errors import UserError
+from vqa.mini_llava import perceiver  # noqa: F401 - the Auto classes know the family from here on
 
 ARCHITECTURES = Path(__file__).resolve().parent.parent / "configs/architectures"
 PARTS = ("vision", "connector", "llm")
@@ -53,6 +54,7 @@ _IDEFICS = Family(vision=("vision_model",), connector=("connector",))
 _QWEN = Family(vision=("visual",), connector=("visual.merger", "visual.deepstack_merger_list"), mrope=True)
 FAMILIES = {
     "llava": _LLAVA,
+    "llava_perceiver": _LLAVA,
     "llava_next": _LLAVA,
     "llava_onevision": _LLAVA,
     "idefics3": _IDEFICS,
@@ -229,7 +231,9 @@ def build_on_meta(name_or_path: str, trust_remote_code: bool = False) -> PreTrai
     config = load_config(shipped_config(name_or_path), trust_remote_code)
     family_of(config)
     with init_empty_weights():
-        return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+    model.tie_weights()  # which making weights on the meta device undoes
+    return model
 
 
 def inner_model(model: nn.Module) -> nn.Module:
