@@ -145,7 +145,7 @@ def cases():
     for name in FAMILIES:
         dimensions = ["ffn", "layers", "vision_ffn", "hidden" if name in TIED else "heads"]
         yield name, dimensions
-        if name == "llava_llama_swiglu":  # only its tower is new
+        if name.startswith("llava_llama"):  # only the towers are new
             dimensions = ["vision_ffn"]
         yield from ((name, [dimension]) for dimension in dimensions)
 
@@ -173,6 +173,8 @@ def test_the_cut_model_computes_what_the_masked_one_does(name, dimensions, tmp_p
     assert not any(info[keys] for keys in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert current_widths(loaded.config) == widths
     torch.testing.assert_close(logits(loaded, batch), logits(small, batch), rtol=0, atol=0)
+    if len(dimensions) == 1 and dimensions != ["layers"]:
+        return
     # Caches are laid out by the config: greedy tokens with a cache are those of plain forwards.
     tokens = loaded.generate(**batch, max_new_tokens=3, do_sample=False)
     grown = {"input_ids": tokens[:, :-1], "attention_mask": torch.ones_like(tokens[:, :-1])}
