@@ -9,8 +9,12 @@ from vqa.branches import BranchedRow, batch_rows, branch
 from vqa.encoding import EncodedPrompt, PromptEncoder
 from vqa.errors import UserError
 from vqa.prompts import build_answer
+from vqa.teacher_cache import TeacherCache
 
 Record = dict[str, Any]
+EncodedRow = tuple[
+    list[EncodedPrompt], list[list[int]]
+]  # prompts that share a row, and their answers' tokens
 
 
 class AnswerCollator:
@@ -56,13 +60,23 @@ class AnswerCollator:
         Raises:
             UserError: a row is longer than `max_length`; cutting it would cut the answer or the image.
         """
+        return self.join(self.encode(self.rows(records)))
+
+    def rows(self, records: list[Record] | list[list[list[Record]]]) -> list[list[Record]]:
+        """The rows of a batch: those planned, or made of records here."""
         if isinstance(records[0], list):
             (rows,) = records
-        else:
-            rows = self.rows_of(records) if self.group_by_image else [[record] for record in records]
-        encoded = [self._encode(row) for row in rows]
+            return rows
+        return self.rows_of(records) if self.group_by_image else [[record] for record in records]
+
+    def encode(self, rows: list[list[Record]]) -> list[EncodedRow]:
+        """Prompts and answers of each row."""
+        return [self._encode(row) for row in rows]
+
+    def join(self, encoded: list[EncodedRow]) -> dict[str, torch.Tensor]:
+        """Encoded rows as one batch, its supervised tokens in the order of rows and of records in them."""
         if self.filler is not None and not any(prompts[0].image_inputs for prompts, _ in encoded):
-            encoded.append(([self.filler], [[]]))
+            encoded = [*encoded, ([self.filler], [[]])]
         if all(len(prompts) == 1 for prompts, _ in encoded):
             prompts, completions = zip(
                 *((prompts[0], answers[0]) for prompts, answers in encoded), strict=True
@@ -77,7 +91,7 @@ class AnswerCollator:
             rows.setdefault(row_key(record["images"], self.style(record)) or number, []).append(record)
         return list(rows.values())
 
-    def _encode(self, records: list[Record]) -> tuple[list[EncodedPrompt], list[list[int]]]:
+    def _encode(self, records: list[Record]) -> EncodedRow:
         """Prompts and answers of one row, whose records have one style."""
         style = self.style(records[0])
         prompts = self.encoder.encode(records, style)
@@ -102,3 +116,24 @@ class AnswerCollator:
 def row_key(images: Sequence[str], style: str) -> tuple | None:
     """What records of one row have in common; None for a text-only record, which has a row of its own."""
     return (style, *images) if images else None
+
+
+class TaughtCollator(AnswerCollator):
+    """Batches with what a teacher said of their supervised tokens, out of its cache.
+
+    Attributes:
+        cache: its `batch` is asked for the records whose field `place` says where they stand in it; records
+            without that field (validation) come without a teacher.
+    """
+
+    cache: TeacherCache
+
+    def __call__(self, records: list[Record] | list[list[list[Record]]]) -> dict[str, torch.Tensor]:
+        rows = self.rows(records)
+        encoded = self.encode(rows)
+        batch = self.join(encoded)
+        asked = [record for row in rows for record in row]
+        if not all("place" in record for record in asked):
+            return batch
+        lengths = [len(answer) for _, answers in encoded for answer in answers]
+        return batch | self.cache.batch([record["place"] for record in asked], lengths)

@@ -29,6 +29,11 @@ class AnswerLoss:
     count: torch.Tensor
 
 
+def next_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """What each position has to predict: labels (rows, length) moved one left, `IGNORED` at the end."""
+    return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+
 def answer_loss(
     model: nn.Module, head: nn.Module, inputs: dict[str, torch.Tensor], max_logits: int = MAX_LOGITS
 ) -> AnswerLoss:
@@ -40,7 +45,7 @@ def answer_loss(
         inputs: a batch with `labels` (rows, length), each at its token's own position.
         max_logits: numbers in one block of logits.
     """
-    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    targets = next_tokens(inputs["labels"])
     supervised = targets != IGNORED
 
     def losses(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -48,7 +53,7 @@ def answer_loss(
         return torch.stack([loss, (logits.argmax(-1) == wanted).float()], dim=-1)
 
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    with _head_computes(head, losses, supervised, targets[supervised], max_logits):
+    with head_computes(head, losses, supervised, (targets[supervised],), max_logits):
         rows = model(**prompt, use_cache=False).logits[0]
     return AnswerLoss(rows[:, 0].sum(), rows[:, 1].detach().sum(), supervised.sum())
 
@@ -70,7 +75,7 @@ def log_probs_at(
     def log_probs(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return logits.gather(-1, wanted) - logits.logsumexp(-1, keepdim=True)
 
-    with _head_computes(model.get_output_embeddings(), log_probs, chosen, targets, MAX_LOGITS):
+    with head_computes(model.get_output_embeddings(), log_probs, chosen, (targets,), MAX_LOGITS):
         return model(**inputs).logits[0]
 
 
@@ -90,7 +95,7 @@ def log_probs_and_entropies(
     Returns:
         two of (n,): the tokens in the rows' order.
     """
-    targets = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    targets = next_tokens(inputs["labels"])
     supervised = targets != IGNORED
 
     def compute(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -99,31 +104,38 @@ def log_probs_and_entropies(
         return torch.stack([log_probs.gather(-1, wanted[:, None])[:, 0], entropies], dim=-1)
 
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    with _head_computes(head, compute, supervised, targets[supervised], max_logits):
+    with head_computes(head, compute, supervised, (targets[supervised],), max_logits):
         rows = model(**prompt, use_cache=False).logits[0]
     return rows[:, 0], rows[:, 1]
 
 
 @contextmanager
-def _head_computes(
+def head_computes(
     head: nn.Module,
-    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    compute: Callable[..., torch.Tensor],
     chosen: torch.Tensor,
-    targets: torch.Tensor,
-    max_logits: int,
+    targets: tuple[torch.Tensor, ...],
+    max_logits: int = MAX_LOGITS,
 ) -> Iterator[None]:
-    """For the time, the head gives `compute(logits, targets)` of the chosen positions for logits."""
+    """For the time, the head gives `compute(logits, *targets)` of the chosen positions for logits.
+
+    Args:
+        compute: of a block of m positions: logits (m, vocabulary), float32, and the targets' rows for them;
+            gives (m, k).
+        chosen: (rows, length), bool: n positions.
+        targets: tensors of n rows each, in the positions' row-major order.
+    """
     logits_of = head.forward
     size = max(1, max_logits // head.out_features)
 
-    def block(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        return compute(logits_of(hidden).float(), wanted)
+    def block(hidden: torch.Tensor, *wanted: torch.Tensor) -> torch.Tensor:
+        return compute(logits_of(hidden).float(), *wanted)
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:
         hidden = hidden[chosen]
-        if len(targets) <= size:
-            return block(hidden, targets)[None]
-        blocks = zip(hidden.split(size), targets.split(size), strict=True)
+        if len(hidden) <= size:
+            return block(hidden, *targets)[None]
+        blocks = zip(hidden.split(size), *(target.split(size) for target in targets), strict=True)
         return torch.cat([checkpoint(block, *parts, use_reentrant=False) for parts in blocks])[None]
 
     before = head.__dict__.get("forward")  # accelerate's hooks put one there

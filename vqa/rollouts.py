@@ -1,9 +1,9 @@
-"""Records as TRL's `GRPOTrainer` takes them: a prompt, its images, and columns that rewards look at."""
+"""Records as TRL's trainers that generate take them: a prompt, its images, and columns for rewards."""
 
 import copy
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,17 @@ STYLE = "structured"
 RECORDED = ("delta_cf_roi", "delta_cf_rand")
 
 
-def rollout_rows(records: Dataset, encoder: PromptEncoder, box_format: str) -> Dataset:
+def structured(record: dict[str, Any]) -> str:
+    """The answer style of every record."""
+    return STYLE
+
+
+def rollout_rows(
+    records: Dataset,
+    encoder: PromptEncoder,
+    box_format: str,
+    style: Callable[[dict[str, Any]], str] = structured,
+) -> Dataset:
     """The records as rows that are made when they are read: images are opened then, each once a batch.
 
     A row has the record's columns and `prompt` (messages), `images` (those that a family resizes by area are
@@ -29,10 +39,10 @@ def rollout_rows(records: Dataset, encoder: PromptEncoder, box_format: str) -> D
     `resized_size` ([width, height] of the first image as it is and as the model sees it, or None),
     `box_format`. `boxes` are those on the first image, which is where a completion's boxes lie.
     """
-    return records.with_transform(partial(_rows, encoder=encoder, box_format=box_format))
+    return records.with_transform(partial(_rows, encoder=encoder, box_format=box_format, style=style))
 
 
-def _rows(batch: dict[str, list], encoder: PromptEncoder, box_format: str) -> dict[str, list]:
+def _rows(batch: dict[str, list], encoder: PromptEncoder, box_format: str, style) -> dict[str, list]:
     records = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     opened = {path: encoder.load_image(path) for path in sorted({p for r in records for p in r["images"]})}
     rows = []
@@ -40,7 +50,7 @@ def _rows(batch: dict[str, list], encoder: PromptEncoder, box_format: str) -> di
         images = [opened[path] for path in record["images"]]
         owners = record["box_images"] or [0] * len(record["boxes"])
         row = {
-            "prompt": encoder.messages(record, STYLE),
+            "prompt": encoder.messages(record, style(record)),
             "images": images,
             "image_paths": record["images"],
             "image_size": record["image_sizes"][0] if images else None,
@@ -98,7 +108,12 @@ def rollout_processor(processor: ProcessorMixin, encoder: PromptEncoder) -> Proc
     return processor
 
 
-def check_prompts(processor: ProcessorMixin, encoder: PromptEncoder, rows: Sequence[dict[str, Any]]) -> None:
+def check_prompts(
+    processor: ProcessorMixin,
+    encoder: PromptEncoder,
+    rows: Sequence[dict[str, Any]],
+    style: Callable[[dict[str, Any]], str] = structured,
+) -> None:
     """Refuse to train where a trainer that tokenises by chat template sees other tokens than `predict.py`.
 
     Raises:
@@ -109,7 +124,7 @@ def check_prompts(processor: ProcessorMixin, encoder: PromptEncoder, rows: Seque
         seen = processor.apply_chat_template(
             [messages], add_generation_prompt=True, tokenize=True, return_dict=True
         )["input_ids"][0]
-        expected = encoder.encode([as_record(row)], STYLE)[0].input_ids
+        expected = encoder.encode([as_record(row)], style(row))[0].input_ids
         if list(seen) != expected:
             raise UserError(
                 f"record {row['id']}: the chat template gives {len(seen)} tokens, prediction's prompt has "
