@@ -43,7 +43,8 @@ def main() -> None:
     name = f"{args.vision_name} + {args.connector} + {args.llm_name}"
     Console().print(parameter_table(name, count_parameters(model), has_adapters=False))
     if not args.dry_run:
-        print(f"{args.output_dir}: {model.config.image_seq_length} tokens an image")
+        unit = "tile" if args.tiling else "image"
+        print(f"{args.output_dir}: {model.config.image_seq_length} tokens of each {unit}")
 
 
 if __name__ == "__main__":

@@ -453,6 +453,29 @@ def test_adapters_on_cached_features_are_those_without_a_cache(backbone, folders
     assert len(lines) == 24 and all(line["raw"].startswith('{"caption"') for line in lines)
 
 
+@pytest.mark.parametrize("backbone", ["llama", "qwen2"])
+def test_tiles_show_an_image_larger(backbone, pieces, records, tmp_path):
+    model, processor = build_mini_llava(compose(pieces, backbone, connector="mlp", tiling=True))
+    model.save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    assert not (model.model.image_newline.is_meta or model.model.image_newline.isnan().any())
+    encoder = PromptEncoder(load_processor(str(tmp_path / "start")))
+    counter = image_token_counter(encoder)
+    # The whole image, 4x4 patches; two tiles side by side, four rows of eight with an end each.
+    assert counter(56, 28) == 16 + 4 * 9
+    seen = [record for record in read_records(records) if record["images"]][:4]
+    with torch.no_grad():
+        logits = load_model(str(tmp_path / "start")).eval()(**batch_of(encoder, seen)).logits
+        torch.testing.assert_close(model(**batch_of(encoder, seen)).logits, logits)
+    train(tmp_path / "start", records, tmp_path / "sft", "--freeze", "vision", "llm")
+    run_main(
+        predict,
+        *("--model_name_or_path", tmp_path / "sft", "--records", records),
+        *("--output_file", tmp_path / "predictions.jsonl", "--max_new_tokens", 4, "--batch_size", 8),
+    )
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 24
+
+
 # What cannot be built
 
 
@@ -462,6 +485,7 @@ def test_adapters_on_cached_features_are_those_without_a_cache(backbone, folders
         ({"connector": "glue"}, "--connector glue: choose from mlp, perceiver"),
         ({"dtype": "int8"}, "--dtype int8"),
         ({"num_latents": 0}, "--num_latents 0: 1 or more"),
+        ({"tiling": True, "connector": "perceiver"}, "--tiling goes with --connector mlp"),
         ({"image_size": 30}, "--image_size 30: this tower takes images of 28"),
         ({"vision_feature_layer": [4]}, "--vision_feature_layer 4: the tower has 3"),
         ({"image_token": "<video>"}, "--image_token <video>: not among"),
@@ -484,6 +508,11 @@ def test_what_cannot_be_is_named(pieces, options, message):
 def test_patches_must_fill_the_image(pieces):
     with pytest.raises(UserError, match="--image_size 30: a multiple of the tower's patches of 7"):
         build_mini_llava(compose(pieces, "gemma3_text", image_size=30))
+
+
+def test_tiles_have_the_size_the_tower_was_made_for(pieces):
+    with pytest.raises(UserError, match="--tiling: this tower's tiles take --image_size 56"):
+        build_mini_llava(compose(pieces, "gemma3_text", tiling=True))
 
 
 def test_a_tower_of_another_kind_is_refused(pieces, tmp_path):

@@ -14,6 +14,9 @@ from transformers import (
     BaseImageProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerBase,
 )
@@ -22,14 +25,12 @@ from vqa.cli import option
 from vqa.errors import UserError
 from vqa.mini_llava.chat import multimodal_template, reserve_image_token
 from vqa.mini_llava.parts import TOWERS, load_llm, load_text_config, load_tower, load_vision_config
-from vqa.mini_llava.perceiver import (
-    LlavaPerceiverConfig,
-    LlavaPerceiverProcessor,
-)
+from vqa.mini_llava.perceiver import LlavaPerceiverConfig, LlavaPerceiverProcessor
 from vqa.mini_llava.start import check_language_model, check_same_logits, generation_config, start_connector
 
 CONNECTORS = ("mlp", "perceiver")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TILINGS = ((1, 2), (2, 1), (2, 2), (1, 3), (3, 1))  # rows and columns; LLaVA-NeXT's
 
 
 @dataclass
@@ -47,6 +48,9 @@ class MiniLlavaArguments:
     image_size: int | None = option(
         None, "DINOv2: pixels a side that images are resized to; default 224. Others have their own"
     )
+    tiling: bool = option(
+        False, "LLaVA-NeXT: an image also in two to four tiles of the tower's size, for documents; with mlp"
+    )
     image_token: str | None = option(
         None, "token of the language model to stand for images; default: found in its vocabulary"
     )
@@ -60,6 +64,8 @@ def check_arguments(args: MiniLlavaArguments) -> None:
         raise UserError(f"--connector {args.connector}: choose from {', '.join(CONNECTORS)}")
     if args.dtype not in DTYPES:
         raise UserError(f"--dtype {args.dtype}: choose from {', '.join(DTYPES)}")
+    if args.tiling and args.connector != "mlp":
+        raise UserError(f"--tiling goes with --connector mlp, not {args.connector}")
     for name in ("num_latents", "num_perceiver_layers"):
         if vars(args)[name] < 1:
             raise UserError(f"--{name} {vars(args)[name]}: 1 or more")
@@ -78,6 +84,8 @@ def image_side(args: MiniLlavaArguments, vision: Any) -> int:
     side = 224 if args.image_size is None else args.image_size
     if side < 1 or side % vision.patch_size:
         raise UserError(f"--image_size {side}: a multiple of the tower's patches of {vision.patch_size}")
+    if args.tiling and side != vision.image_size:
+        raise UserError(f"--tiling: this tower's tiles take --image_size {vision.image_size}")
     return side
 
 
@@ -92,16 +100,21 @@ def build_config(args: MiniLlavaArguments, vision: Any, text: Any, image_token_i
     for layer in layers:
         if not -vision.num_hidden_layers <= layer + 1 <= vision.num_hidden_layers + 1:
             raise UserError(f"--vision_feature_layer {layer}: the tower has {vision.num_hidden_layers}")
-    tokens = (image_side(args, vision) // vision.patch_size) ** 2
+    side = image_side(args, vision)
+    tokens = (side // vision.patch_size) ** 2
     common = {
         "vision_config": vision,
         "text_config": text,
         "image_token_index": image_token_id,
         "vision_feature_layer": layers[0] if len(layers) == 1 else layers,
         "vision_feature_select_strategy": "default" if kind.class_token else "full",
+        "tie_word_embeddings": text.tie_word_embeddings,
         "dtype": DTYPES[args.dtype],
     }
     vision.name_or_path = text.name_or_path = ""  # folders of this machine
+    if args.tiling:
+        grids = [[rows * side, columns * side] for rows, columns in TILINGS]
+        return LlavaNextConfig(image_seq_length=tokens, image_grid_pinpoints=grids, **common)
     if args.connector == "mlp":
         return LlavaConfig(image_seq_length=tokens, **common)
     return LlavaPerceiverConfig(
@@ -121,7 +134,8 @@ def build_processor(
 ) -> LlavaProcessor:
     """The tower's image processor beside the language model's tokenizer, with its template made multimodal.
 
-    Images are squashed to a square, not cropped: boxes in thousandths of width and height stay true.
+    Images are squashed to a square, not cropped: boxes in thousandths of width and height stay true. Tiles
+    keep an image's shape.
     """
     side = image_side(args, config.vision_config)
     image_processor.size = {"height": side, "width": side}
@@ -137,6 +151,16 @@ def build_processor(
         "chat_template": tokenizer.chat_template,
         "image_token": image_token,
     }
+    if args.tiling:
+        parts["image_processor"] = LlavaNextImageProcessor(
+            size={"shortest_edge": side},
+            crop_size=image_processor.crop_size,
+            image_grid_pinpoints=config.image_grid_pinpoints,
+            image_mean=image_processor.image_mean,
+            image_std=image_processor.image_std,
+            resample=image_processor.resample,
+        )
+        return LlavaNextProcessor(**parts)
     if args.connector == "mlp":
         return LlavaProcessor(**parts)
     return LlavaPerceiverProcessor(num_latents=config.num_latents, **parts)

@@ -16,7 +16,6 @@ from transformers import (
 
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
-from vqa.feature_cache import connector_inputs
 from vqa.synthesis.shapes import generate_scene
 
 INITIAL_STD = 0.02
@@ -75,7 +74,7 @@ def start_connector(model: LlavaForConditionalGeneration, processor: LlavaProces
     pictures = [generate_scene(0, index)[0] for index in range(PICTURES)]
     pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"].to(model.dtype)
     inner = model.model
-    features = connector_inputs(inner, inner.get_image_features, {"pixel_values": pixels}).float()
+    features = _features(inner, pixels if pixels.ndim == 4 else pixels[:, 0])
     embeddings = inner.get_input_embeddings()
     words = embeddings(torch.linspace(0, embeddings.num_embeddings - 1, WORDS).long()).float()
 
@@ -89,6 +88,19 @@ def start_connector(model: LlavaForConditionalGeneration, processor: LlavaProces
     connector.linear_1.bias -= connector.linear_1.weight @ mean
     connector.linear_2.weight *= _rms(words) / _rms(connector(features))
     connector.to(model.dtype)
+    if model.config.model_type == "llava_next":  # what stands at the end of each row of patches
+        newline = _rms(words) * torch.randn(words.shape[-1])
+        inner.image_newline = nn.Parameter(newline.to(model.dtype))
+
+
+def _features(inner: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """What enters the connector for whole images, float32: (images, patches, width)."""
+    layers = inner.config.vision_feature_layer
+    hidden = inner.vision_tower(pixels, output_hidden_states=True).hidden_states
+    features = torch.cat([hidden[layer] for layer in ([layers] if isinstance(layers, int) else layers)], -1)
+    if inner.config.vision_feature_select_strategy == "default":
+        features = features[:, 1:]  # without the class token
+    return features.float()
 
 
 def _rms(values: torch.Tensor) -> torch.Tensor:
