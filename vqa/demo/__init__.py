@@ -1,0 +1,1 @@
+"""What `demo.py` shows: questions about one picture, with and without its evidence."""
