@@ -62,7 +62,7 @@ class PerceiverResampler(nn.Module):
         tower, layers = config.vision_config, config.vision_feature_layer
         width, taken = tower.hidden_size, 1 if isinstance(layers, int) else len(layers)
         self.linear_1 = nn.Linear(width * taken, width)
-        self.latents = nn.Parameter(0.02 * torch.randn(config.num_latents, width))
+        self.latents = nn.Parameter(torch.randn(config.num_latents, width))
         self.layers = nn.ModuleList(
             PerceiverLayer(width, tower.num_attention_heads) for _ in range(config.num_perceiver_layers)
         )

@@ -18,7 +18,6 @@ from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.synthesis.shapes import generate_scene
 
-INITIAL_STD = 0.02
 PICTURES = 32  # that show what the tower's features are like
 WORDS = 4096  # that show what the language model's embedded words are like
 
@@ -65,11 +64,12 @@ def check_same_logits(name: str, llm: PreTrainedModel, model: LlavaForConditiona
 
 @torch.no_grad()
 def start_connector(model: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
-    """Give the connector its first weights: small, and fit for the features before and the words behind it.
+    """Give the connector its first weights, fit for the features before it and the words behind it.
 
-    Its first layer sees every feature with mean 0 and variance 1 over drawn pictures, for the layers of a
-    tower differ by orders of magnitude. Its last one gives vectors with the root mean square of embedded
-    words, as they leave the embedding module (Gemma's multiplies by the square root of its width).
+    Every layer keeps the variance of what comes in (LeCun et al. 1998, "Efficient BackProp"). The first sees
+    features of mean 0 and variance 1, over drawn pictures: a tower's layers differ by orders of magnitude.
+    The last gives vectors with the root mean square of embedded words, as they leave the embedding module
+    (Gemma's multiplies by the square root of its width).
     """
     pictures = [generate_scene(0, index)[0] for index in range(PICTURES)]
     pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"].to(model.dtype)
@@ -81,7 +81,7 @@ def start_connector(model: LlavaForConditionalGeneration, processor: LlavaProces
     connector = inner.multi_modal_projector.float()
     for module in connector.modules():
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=INITIAL_STD)
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
             nn.init.zeros_(module.bias)
     spread, mean = features.flatten(0, 1).std(0), features.flatten(0, 1).mean(0)
     connector.linear_1.weight /= spread.clamp(min=spread.mean() / 100)
