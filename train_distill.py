@@ -177,7 +177,7 @@ def train(
     training.check_labels()
     training.keep_features()
     if args.method == "sparse":
-        training.collator.cache = teacher_cache(training)
+        training.collator.cache, training.notes["teacher_cache"] = teacher_cache(training)
         training.train = training.train.add_column("place", range(len(training.train)))
         if args.cache_only:
             return

@@ -13,6 +13,9 @@ Look before you train, prove that the set-up can learn, go on after a crash:
     python train_sft.py --config FILE.yaml --dry_run
     python train_sft.py --config FILE.yaml --sanity_overfit
     python train_sft.py --config FILE.yaml --resume_from_checkpoint latest
+
+A smaller model, its structures cut out while it trains (docs/pruning.md):
+    python train_sft.py --config FILE.yaml --prune structured --target_sparsity 0.3
 """
 
 from dataclasses import dataclass, field
@@ -30,6 +33,8 @@ from vqa.collators import AnswerCollator
 from vqa.errors import UserError
 from vqa.head import answer_loss
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
+from vqa.pruning.arguments import PruningArguments, check_pruning
+from vqa.pruning.training import pruning_rounds, start_pruning
 from vqa.row_training import TrainsOnRows, tokens_of
 from vqa.rows import plan_rows
 
@@ -82,8 +87,21 @@ class VQASFTTrainer(TrainsOnRows, TraceableCheckpoints, SFTTrainer):
 
 
 def main() -> int | None:
-    """Parse, check the data, print the plan, train."""
-    data, names, args = parse_arguments(DataArguments, ModelArguments, VQASFTConfig, description=__doc__)
+    """Parse; then check the data, print the plan and train, once or in rounds of pruning."""
+    data, names, args, pruning = parse_arguments(
+        DataArguments, ModelArguments, VQASFTConfig, PruningArguments, description=__doc__
+    )
+    check_pruning(pruning)
+    status = None
+    for arguments in pruning_rounds(names, args, pruning):
+        status = train(data, *arguments)
+    return status
+
+
+def train(
+    data: DataArguments, names: ModelArguments, args: VQASFTConfig, pruning: PruningArguments
+) -> int | None:
+    """One run, from records to a saved model."""
     training = prepare(data, names, args, AnswerCollator)
     if args.dry_run:
         return 0
@@ -93,9 +111,14 @@ def main() -> int | None:
 
     training.check_labels()
     training.keep_features()
-    stop_early = args.early_stopping_patience and [EarlyStoppingCallback(args.early_stopping_patience)]
-    trainer = VQASFTTrainer(**training.trainer_arguments(), callbacks=stop_early or [])
+    pruned = start_pruning(training, pruning)
+    callbacks = pruned.callbacks if pruned else []
+    if args.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    trainer = VQASFTTrainer(**training.trainer_arguments(), callbacks=callbacks)
     result = trainer.train(resume_from_checkpoint=checkpoint)
+    if pruned:
+        pruned.finish(trainer)
     finish(trainer, result.metrics, args.merge_adapter and training.lora is not None)
     return None
 

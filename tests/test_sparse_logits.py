@@ -1,5 +1,7 @@
 """Sparse teachers: unbiased where they say so, coded in few bytes; the well-known wrong way shown wrong."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from vqa.distillation import generalized_jsd
+from vqa.distillation import generalized_jsd, sparse_loss
 from vqa.sparse_codec import SparseCodec, pack_bits, unpack_bits
 from vqa.sparse_logits import METHODS, sparse_kd_loss, sparsify
 
@@ -200,3 +202,26 @@ def test_forty_bytes_a_position_at_twelve_tokens_of_152_thousand():
     draws[:, 0] = 6
     coded = SparseCodec("rs", 50, 151_936).encode(ids, draws / 50, generator)
     assert (len(coded) + 4) / 8 <= 40
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_loss_inside_the_head_is_the_one_outside(temperature):
+    """`vqa.distillation.sparse_loss` fuses both losses; value and gradient are those of `sparse_kd_loss`."""
+    head = torch.nn.Linear(5, 40, bias=False)
+    hidden = torch.randn(2, 4, 5)
+    labels = torch.tensor([[-100, 3, 9, -100], [-100, -100, 7, 1]])
+    ids, weights = sparsify(torch.randn(4, 40), "gumbel_ht", 6)
+
+    def model(hidden, use_cache):
+        return SimpleNamespace(logits=head(hidden))
+
+    found = sparse_loss(
+        model, head, {"hidden": hidden, "labels": labels}, ids, weights, alpha=0.7, temperature=temperature
+    )
+    (gradient,) = torch.autograd.grad(found.total / 4, head.weight)
+    logits = head(hidden)[:, :-1][labels[:, 1:] != -100]
+    kd = sparse_kd_loss(logits, ids, weights, temperature)
+    cross_entropy = torch.nn.functional.cross_entropy(logits, labels[labels != -100])
+    (expected,) = torch.autograd.grad(0.7 * kd + 0.3 * cross_entropy, head.weight)
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(found.divergence / 4, kd.detach())

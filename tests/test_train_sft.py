@@ -77,11 +77,11 @@ def test_every_shipped_config_passes_a_dry_run(config, records):
     arguments = ["--config", config, "--train_files", records, "--image_root", records.parent]
     if "validation_file" in config.read_text():
         arguments += ["--validation_file", records]
-    script, told = (
-        ("train_grpo.py", "tokens a completion")
-        if config.name.startswith("grpo_")
-        else ("train_sft.py", "supervised tokens")
-    )
+    script, told = "train_sft.py", "supervised tokens"
+    if config.name.startswith("grpo_"):
+        script, told = "train_grpo.py", "tokens a completion"
+    elif config.parent.name == "distill":
+        script = "train_distill.py"
     result = run_script(script, *arguments, "--dry_run")
     assert result.returncode == 0, result.stderr
     assert "trainable" in result.stdout and told in result.stdout and "GiB" in result.stdout

@@ -1,6 +1,6 @@
 """What a script that learns records' answers does before it trains, and after."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from datasets import Dataset
@@ -30,7 +30,7 @@ class AnswerTraining:
         lora: the adapter to be made, or None.
         weights: one sampling weight per training record, or None.
         rows: plans batches in which questions share rows, or None.
-        run_file: what every checkpoint says of the run.
+        notes: what else the run file is to say.
     """
 
     data: DataArguments
@@ -46,6 +46,7 @@ class AnswerTraining:
     weights: list[float] | None
     collator: AnswerCollator | None
     rows: RowSampler | None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def trainer_arguments(self) -> dict[str, Any]:
         """Keyword arguments of a trainer with `vqa.row_training.TrainsOnRows`."""
@@ -76,6 +77,7 @@ class AnswerTraining:
                 "max_pixels": names.max_pixels,
                 "trained_on_unanswerable": not all(self.train["answerable"]),
                 "seed": self.args.seed,
+                **self.notes,
             },
         )
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from vqa.encoding import IGNORED
 from vqa.head import MAX_LOGITS, AnswerLoss, head_computes, next_tokens
-from vqa.sparse_logits import sparse_cross_entropy
+
+Parts = tuple[torch.Tensor, torch.Tensor]  # divergence and cross-entropy of each position, (m,) each
 
 
 @dataclass
@@ -38,8 +39,11 @@ def generalized_jsd(
     Returns:
         (...), in nats, without the factor temperature^2.
     """
-    log_p = (teacher_logits / temperature).log_softmax(-1)
-    log_q = (student_logits / temperature).log_softmax(-1)
+    log_p, log_q = ((logits / temperature).log_softmax(-1) for logits in (teacher_logits, student_logits))
+    return _jsd(log_p, log_q, beta)
+
+
+def _jsd(log_p: torch.Tensor, log_q: torch.Tensor, beta: float) -> torch.Tensor:
     if beta == 0:
         return _kl(log_p, log_q)
     if beta == 1:
@@ -73,12 +77,14 @@ def dense_loss(
         teacher_head: of a block of them the logits over the student's vocabulary, on the student's device.
     """
 
-    def divergence(logits: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def parts(logits: torch.Tensor, wanted: torch.Tensor, hidden: torch.Tensor) -> Parts:
         with torch.no_grad():
-            teacher_logits = teacher_head(hidden).float()
-        return generalized_jsd(logits, teacher_logits, beta, temperature)
+            log_p = (teacher_head(hidden).float() / temperature).log_softmax(-1)
+        log_q = (logits / temperature).log_softmax(-1)
+        plain = log_q if temperature == 1 else logits.log_softmax(-1)
+        return _jsd(log_p, log_q, beta), -plain.gather(-1, wanted[:, None])[:, 0]
 
-    return _loss(model, head, inputs, divergence, (teacher_hidden,), alpha, temperature, max_logits)
+    return _loss(model, head, inputs, parts, (teacher_hidden,), alpha, temperature, max_logits)
 
 
 def sparse_loss(
@@ -98,20 +104,24 @@ def sparse_loss(
         token_ids, weights: (n, k), at the n supervised positions (vqa/sparse_logits.py).
     """
 
-    def divergence(logits: torch.Tensor, ids: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        return sparse_cross_entropy(logits, ids, shares, temperature)
+    def parts(logits: torch.Tensor, wanted: torch.Tensor, ids: torch.Tensor, shares: torch.Tensor) -> Parts:
+        # As `sparse_cross_entropy`, but one gather and, at temperature 1, one sum serve both losses.
+        chosen = logits.gather(-1, torch.cat([wanted[:, None], ids], dim=-1))
+        total = logits.logsumexp(-1, keepdim=True)
+        tempered = total if temperature == 1 else (logits / temperature).logsumexp(-1, keepdim=True)
+        return -(shares * (chosen[:, 1:] / temperature - tempered)).sum(-1), (total - chosen[:, :1])[:, 0]
 
-    return _loss(model, head, inputs, divergence, (token_ids, weights), alpha, temperature, max_logits)
+    return _loss(model, head, inputs, parts, (token_ids, weights), alpha, temperature, max_logits)
 
 
-def _loss(model, head, inputs, divergence, targets, alpha, temperature, max_logits) -> DistillationLoss:
+def _loss(model, head, inputs, parts, targets, alpha, temperature, max_logits) -> DistillationLoss:
     tokens = next_tokens(inputs["labels"])
     supervised = tokens != IGNORED
 
     def losses(logits: torch.Tensor, wanted: torch.Tensor, *taught: torch.Tensor) -> torch.Tensor:
-        cross_entropy = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+        divergence, cross_entropy = parts(logits, wanted, *taught)
         right = (logits.argmax(-1) == wanted).float()
-        return torch.stack([divergence(logits, *taught) * temperature**2, cross_entropy, right], dim=-1)
+        return torch.stack([divergence * temperature**2, cross_entropy, right], dim=-1)
 
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
     with head_computes(head, losses, supervised, (tokens[supervised], *targets), max_logits):

@@ -27,14 +27,20 @@ class FeatureMemory:
     Args:
         model: a model of `FAMILIES` whose tower does not change.
         max_bytes: of features kept; the least recently used go first.
+        shared: features of the same tower, which another model's memory keeps.
     """
 
-    def __init__(self, model: nn.Module, max_bytes: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        max_bytes: int,
+        shared: OrderedDict[bytes, torch.Tensor] | None = None,
+    ) -> None:
         self.inner = inner_model(model)
         self.run_tower = self.inner.get_image_features
         self.max_bytes = max_bytes
         self.bytes = 0
-        self.features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self.features = OrderedDict() if shared is None else shared
         self.inner.get_image_features = self
 
     def __call__(
@@ -78,8 +84,14 @@ def _key(pixels: torch.Tensor) -> bytes:
     return hashlib.blake2b(content, digest_size=16, key=f"{tuple(pixels.shape)}".encode()).digest()
 
 
-def remember_features(model: nn.Module, max_bytes: int) -> FeatureMemory | None:
-    """Give the model a memory where its family and a frozen tower allow it; None where they do not."""
+def remember_features(
+    model: nn.Module, max_bytes: int, shared: OrderedDict[bytes, torch.Tensor] | None = None
+) -> FeatureMemory | None:
+    """Give the model a memory where its family and a frozen tower allow it; None where they do not.
+
+    Args:
+        shared: features of the same tower, which another model's memory keeps.
+    """
     family = family_of(model.config)
     trains = any(
         parameter.requires_grad and family.part_of(name) == "vision"
@@ -87,4 +99,4 @@ def remember_features(model: nn.Module, max_bytes: int) -> FeatureMemory | None:
     )
     if trains or not max_bytes or model.config.model_type not in FAMILIES:
         return None
-    return FeatureMemory(model, max_bytes)
+    return FeatureMemory(model, max_bytes, shared)

@@ -17,6 +17,7 @@ from vqa.answer_training import AnswerTraining
 from vqa.branches import attend_to_branches
 from vqa.checkpoints import TraceableCheckpoints
 from vqa.collators import AnswerCollator
+from vqa.feature_cache import fingerprint
 from vqa.feature_memory import remember_features
 from vqa.head import answer_loss
 from vqa.rollouts import (
@@ -135,6 +136,8 @@ def on_policy_trainer(
     )
     data = [training.train, training.validation]
     admit_records_without_images([trainer.model, trainer.teacher_model], data, sharded=False)
-    for model in (trainer.model, trainer.teacher_model):
-        remember_features(model, int(args.feature_memory * 2**30))
+    limit = int(args.feature_memory * 2**30)
+    memory = remember_features(trainer.model, limit)
+    same_tower = fingerprint(training.model, encoder) == fingerprint(teacher.model, encoder)
+    remember_features(trainer.teacher_model, limit, memory.features if memory and same_tower else None)
     return trainer

@@ -76,21 +76,12 @@ def sparse_kd_loss(
     Returns:
         a scalar, in nats.
     """
-    return sparse_cross_entropy(student_logits, token_ids, weights, temperature).mean() * temperature**2
-
-
-def sparse_cross_entropy(
-    student_logits: torch.Tensor, token_ids: torch.Tensor, weights: torch.Tensor, temperature: float = 1.0
-) -> torch.Tensor:
-    """-sum over the kept tokens of weight x log softmax(student_logits / temperature): (...), in nats.
-
-    Only the kept tokens' logits are gathered: no tensor of the vocabulary's size is made of the target.
-    """
+    # Only the kept tokens' logits are gathered: no tensor of the vocabulary's size is made of the target.
     scaled = student_logits.to(torch.promote_types(student_logits.dtype, torch.float32))
     if temperature != 1:  # which would only copy them
         scaled = scaled / temperature
     log_probs = scaled.gather(-1, token_ids) - scaled.logsumexp(-1, keepdim=True)
-    return -(weights * log_probs).sum(-1)
+    return -(weights * log_probs).sum(-1).mean() * temperature**2
 
 
 def _random_sampling(log_probs, draws, kept, generator):

@@ -1,7 +1,6 @@
 """A teacher made ready for a student's training: live, or by one pass over the records into its cache."""
 
 import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,11 @@ import torch
 from tqdm import tqdm
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from vqa import runs
 from vqa.answer_training import AnswerTraining
 from vqa.cli import is_main_process
 from vqa.collators import AnswerCollator
 from vqa.errors import UserError
 from vqa.feature_cache import fingerprint, replay_features
-from vqa.files import write_json
 from vqa.teacher_cache import Binding, TeacherCache
 from vqa.teachers import (
     Teacher,
@@ -68,8 +65,8 @@ def live_teacher(training: AnswerTraining) -> Teacher:
     return Teacher(model)
 
 
-def teacher_cache(training: AnswerTraining) -> TeacherCache:
-    """The cache of a run, whole and checked; shards that are missing are made, processes share them.
+def teacher_cache(training: AnswerTraining) -> tuple[TeacherCache, dict[str, float]]:
+    """The cache of a run, and what `verify` counted in it; processes share in making what is missing.
 
     Raises:
         UserError: it is of something else or damaged, or shards are missing and there is no teacher.
@@ -99,29 +96,20 @@ def teacher_cache(training: AnswerTraining) -> TeacherCache:
             )
         process = args.distributed_state
         ranks = (process.process_index, process.num_processes)
-        begun = time.perf_counter()
-        fill_cache(
-            cache, live_teacher(training), training.collator, training.train, args.teacher_batch_size, *ranks
-        )
-        args.distributed_state.wait_for_everyone()
-        if is_main_process():
-            write_json(
-                cache.directory / "pass.json", {"seconds": time.perf_counter() - begun, **runs.hardware()}
-            )
+        teacher = live_teacher(training)
+        questions = args.teacher_batch_size
+        fill_cache(cache, teacher, training.collator, training.train, questions, *ranks)
+        process.wait_for_everyone()
+    report = cache.verify()
     if is_main_process():
-        print_report(cache)
-    return cache
-
-
-def print_report(cache: TeacherCache) -> None:
-    """Check the cache, and say what it holds."""
-    found = cache.verify()
-    print(
-        f"\nTeacher cache {cache.directory}: {found['records']:,} records, {found['positions']:,} positions, "
-        f"{found['kept_per_position']:.1f} tokens and {found['bytes_per_position']:.1f} bytes a position "
-        f"({2 * cache.binding['vocabulary']:,} in bfloat16)",
-        flush=True,
-    )
+        print(
+            f"\nTeacher cache {cache.directory}: {report['records']:,} records, "
+            f"{report['positions']:,} positions, {report['kept_per_position']:.1f} tokens and "
+            f"{report['bytes_per_position']:.1f} bytes a position "
+            f"({2 * cache.binding['vocabulary']:,} in bfloat16)",
+            flush=True,
+        )
+    return cache, report
 
 
 def cache_binding(

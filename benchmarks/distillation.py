@@ -1,0 +1,231 @@
+"""Teacher and students on one data set: every way of learning from the teacher, over several seeds.
+
+An untrained student, and students that learnt from answers (`ce`), from the teacher's answers (`traces`), its
+whole distributions (`dense`), samples of them (`rs`, `gumbel_ht`, `topk`); all with the same steps, seeds and
+order of questions. `on_policy` goes on from `ce`, as is usual: a new student has no answers worth judging.
+Accuracy and calibration on held-out questions, seconds a step, peak memory, bytes a token in the cache.
+
+    python -m benchmarks.distillation --dataset easy_vqa
+    python -m benchmarks.distillation --dataset brain_atlas
+    python -m benchmarks.distillation --dataset easy_vqa --students    # only make the untrained student
+
+What is there already is not made again. Writes OUTPUT/DATASET/summary.json and prints a table in Markdown.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlavaForConditionalGeneration
+
+from benchmarks.medical_figures import interval
+from vqa.cli import option, parse_arguments, run
+from vqa.files import write_json, write_jsonl
+from vqa.models import load_model, load_processor
+
+ROOT = Path(__file__).resolve().parent.parent
+TEACHERS = {"easy_vqa": "outputs/quickstart/model", "brain_atlas": "outputs/medical/brain_atlas/sft"}
+ARMS = {
+    "ce": ("--method", "traces"),
+    "traces": ("--method", "traces"),
+    "dense": ("--method", "dense"),
+    "rs": ("--method", "sparse", "--sparse_method", "rs"),
+    "gumbel_ht": ("--method", "sparse", "--sparse_method", "gumbel_ht"),
+    "topk": ("--method", "sparse", "--sparse_method", "topk"),
+    "on_policy": ("--method", "on_policy", "--max_steps", 60, "--learning_rate", 3e-4),
+}
+STUDENT = {
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 3,
+    "layer_types": ["full_attention"] * 2,
+}
+
+
+@dataclass
+class DistillationArguments:
+    """Which runs."""
+
+    dataset: str = option("easy_vqa", f"one of {', '.join(TEACHERS)}")
+    arms: list[str] = option(list(ARMS), "ways of learning")
+    seeds: list[int] = option([0, 1, 2], "of data order; the student starts from the same weights")
+    test_records: int = option(2000, "held-out questions, the first so many")
+    jobs: int = option(2, "runs side by side, one thread each")
+    students: bool = option(False, "make the untrained student, and stop")
+    output_dir: str = option("outputs/distill", "where runs and numbers go")
+
+
+def build_student(teacher: str, folder: Path) -> None:
+    """A model of the teacher's tower and tokenizer with a new and smaller language model (STUDENT)."""
+    model, processor = load_model(teacher), load_processor(teacher)
+    config = type(model.config).from_dict(model.config.to_dict())
+    for name, value in STUDENT.items():
+        setattr(config.text_config, name, value)
+    torch.manual_seed(0)
+    student = LlavaForConditionalGeneration(config)
+    student.model.vision_tower.load_state_dict(model.model.vision_tower.state_dict())
+    student.generation_config = model.generation_config
+    student.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def script(log: Path, name: str, *arguments: Any) -> None:
+    """Run one of the project's scripts with one thread, its output in a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, name, *map(str, arguments)]
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file, stderr=file
+        )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: failed, see {log}")
+
+
+class Study:
+    """The runs on one data set, each in a folder of its own."""
+
+    def __init__(self, args: DistillationArguments) -> None:
+        self.args = args
+        self.data = ROOT / "data" / args.dataset
+        self.teacher = ROOT / TEACHERS[args.dataset]
+        self.output = ROOT / args.output_dir / args.dataset
+        self.student = self.output / "student"
+
+    def predict(self, model: Path, records: Path, output: Path, *more: Any) -> None:
+        """Answers of a model in the short style."""
+        if not output.is_file():
+            script(
+                output.with_suffix(".log"),
+                "predict.py",
+                *("--model_name_or_path", model, "--records", records, "--output_file", output),
+                *("--answer_style", "short", "--cache_vision_features", self.data / "features", *more),
+            )
+
+    def judge(self, model: Path, folder: Path) -> dict[str, Any]:
+        """Metrics of a model on the held-out questions."""
+        answers = folder / "test.jsonl"
+        self.predict(model, self.data / "test.jsonl", answers, "--limit", self.args.test_records)
+        if not (folder / "metrics.json").is_file():
+            options = ("--predictions_file", answers, "--output_dir", folder)
+            script(folder / "evaluate.log", "evaluate.py", *options)
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+    def make_traces(self) -> Path:
+        """The training questions with the teacher's answers in place of the true ones."""
+        folder = self.output / "traces"
+        if not (folder / "train.jsonl").is_file():
+            self.predict(self.teacher, self.data / "train.jsonl", folder / "answers.jsonl")
+            lines = (self.data / "train.jsonl").read_text(encoding="utf-8").splitlines()
+            answers = (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = []
+            for record, answer in zip(map(json.loads, lines), map(json.loads, answers), strict=True):
+                said = not answer["abstained"]
+                rows.append(record | {"answers": [answer["pred"]] if said else [], "answerable": said})
+            root = json.loads((self.data / "manifest.json").read_text(encoding="utf-8")).get(
+                "image_root", "."
+            )
+            write_json(
+                folder / "manifest.json",
+                {"image_root": os.path.relpath((self.data / root).resolve(), folder)},
+            )
+            write_jsonl(folder / "train.jsonl", rows)
+        return folder / "train.jsonl"
+
+    def train(self, arm: str, seed: int) -> None:
+        """One student, and its metrics."""
+        folder = self.output / f"seed{seed}" / arm
+        if not (folder / "run.json").is_file():
+            records = self.output / "traces" if arm == "traces" else self.data
+            start = folder.with_name("ce") if arm == "on_policy" else self.student
+            script(
+                folder / "log",
+                "train_distill.py",
+                *("--config", "configs/distill/easy_vqa.yaml", "--model_name_or_path", start),
+                *("--teacher_model_name_or_path", self.teacher, *ARMS[arm]),
+                *("--train_files", records / "train.jsonl", "--seed", seed, "--output_dir", folder),
+                *("--cache_vision_features", self.data / "features"),
+                *("--cache_teacher", self.output / f"cache_{arm}_seed{seed}"),
+            )
+        self.judge(folder, folder)
+
+    def run(self) -> dict[str, Any]:
+        """All runs, and their sums."""
+        found = {"teacher": [self.row(self.teacher, self.output / "teacher")]}
+        found["untrained"] = [self.row(self.student, self.output / "untrained")]
+        if "traces" in self.args.arms:
+            self.make_traces()
+        with ThreadPoolExecutor(self.args.jobs) as pool:
+            runs = [pool.submit(self.train, arm, seed) for arm in self.args.arms for seed in self.args.seeds]
+            for done in runs:
+                done.result()
+        for arm in self.args.arms:
+            folders = [self.output / f"seed{seed}" / arm for seed in self.args.seeds]
+            found[arm] = [self.row(folder, folder) for folder in folders]
+        return found
+
+    def row(self, model: Path, folder: Path) -> dict[str, float]:
+        """The numbers of one run."""
+        metrics = self.judge(model, folder)
+        run_file = (
+            json.loads((model / "run.json").read_text("utf-8")) if (model / "run.json").is_file() else {}
+        )
+        row = {
+            "accuracy": metrics["overall"]["accuracy"],
+            "ece": metrics["calibration"]["ece"],
+            "parameters": load_model(str(model)).num_parameters(),
+        }
+        if folder == model:
+            row["step_seconds"] = run_file["train_seconds"] / run_file["steps"]
+            row["peak_bytes"] = run_file["peak_memory_bytes"]
+            row |= {f"cache_{name}": value for name, value in run_file.get("teacher_cache", {}).items()}
+        return row
+
+
+def print_table(summary: dict[str, list[dict[str, float]]]) -> None:
+    """Means over seeds with 95% intervals, in Markdown."""
+    print("| student learns from | accuracy | ECE | s a step | peak GiB | tokens, bytes a position |")
+    print("|---|---|---|---|---|---|")
+    for arm, rows in summary.items():
+        cells = [arm]
+        for name in ("accuracy", "ece"):
+            values = [row[name] for row in rows]
+            mean, half = interval(values)
+            cells.append(f"{100 * mean:.1f}%" + (f" ± {100 * half:.1f}" if half is not None else ""))
+        if "step_seconds" in rows[0]:
+            cells.append(f"{statistics.mean(row['step_seconds'] for row in rows):.3f}")
+            cells.append(f"{max(row['peak_bytes'] for row in rows) / 2**30:.2f}")
+        else:
+            cells += ["", ""]
+        kept = [row for row in rows if "cache_bytes_per_position" in row]
+        cells.append(
+            f"{kept[0]['cache_kept_per_position']:.1f}, {kept[0]['cache_bytes_per_position']:.1f}"
+            if kept
+            else ""
+        )
+        print("| " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    """Make what is missing, then sum up."""
+    (args,) = parse_arguments(DistillationArguments, description=__doc__)
+    study = Study(args)
+    if not (study.student / "config.json").is_file():
+        build_student(str(study.teacher), study.student)
+    if args.students:
+        return
+    summary = study.run()
+    write_json(study.output / "summary.json", summary)
+    print_table(summary)
+
+
+if __name__ == "__main__":
+    run(main)
