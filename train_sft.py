@@ -14,6 +14,10 @@ Look before you train, prove that the set-up can learn, go on after a crash:
     python train_sft.py --config FILE.yaml --sanity_overfit
     python train_sft.py --config FILE.yaml --resume_from_checkpoint latest
 
+Several stages in one config (docs/mini_llava.md), all or one of them:
+    python train_sft.py --config configs/mini_llava/smollm2_135m.yaml
+    python train_sft.py --config configs/mini_llava/smollm2_135m.yaml --stage projector
+
 A smaller model, its structures cut out while it trains (docs/pruning.md):
     python train_sft.py --config FILE.yaml --prune structured --target_sparsity 0.3
 """
@@ -28,7 +32,7 @@ from vqa.answer_training import AnswerTraining, finish, prepare
 from vqa.arguments import DataArguments, ModelArguments, RecordTrainingArguments
 from vqa.branches import attend_to_branches
 from vqa.checkpoints import TraceableCheckpoints
-from vqa.cli import option, parse_arguments, run
+from vqa.cli import option, parse_stages, run
 from vqa.collators import AnswerCollator
 from vqa.errors import UserError
 from vqa.head import answer_loss
@@ -37,6 +41,7 @@ from vqa.pruning.arguments import PruningArguments, check_pruning
 from vqa.pruning.training import pruning_rounds, start_pruning
 from vqa.row_training import TrainsOnRows, tokens_of
 from vqa.rows import plan_rows
+from vqa.staged import stage_runs
 
 
 @dataclass
@@ -56,6 +61,7 @@ class VQASFTConfig(RecordTrainingArguments, SFTConfig):
     merge_adapter: bool = option(
         False, "at the end, also save base and adapter as one model in OUTPUT/merged"
     )
+    stage: str | None = option(None, "run this one of the config's stages only; default: one after the other")
     sanity_overfit: int | None = field(
         default=None,
         metadata={
@@ -87,14 +93,15 @@ class VQASFTTrainer(TrainsOnRows, TraceableCheckpoints, SFTTrainer):
 
 
 def main() -> int | None:
-    """Parse; then check the data, print the plan and train, once or in rounds of pruning."""
-    data, names, args, pruning = parse_arguments(
-        DataArguments, ModelArguments, VQASFTConfig, PruningArguments, description=__doc__
-    )
-    check_pruning(pruning)
+    """Parse; then check the data, print the plan and train: once, in stages, in rounds of pruning."""
+    kinds = (DataArguments, ModelArguments, VQASFTConfig, PruningArguments)
+    stages = parse_stages(*kinds, description=__doc__)
+    for *_, pruning in stages.values():
+        check_pruning(pruning)
     status = None
-    for arguments in pruning_rounds(names, args, pruning):
-        status = train(data, *arguments)
+    for data, *stage in stage_runs(stages):
+        for arguments in pruning_rounds(*stage):
+            status = train(data, *arguments)
     return status
 
 

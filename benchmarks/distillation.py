@@ -64,11 +64,11 @@ class DistillationArguments:
     output_dir: str = option("outputs/distill", "where runs and numbers go")
 
 
-def build_student(teacher: str, folder: Path) -> None:
-    """A model of the teacher's tower and tokenizer with a new and smaller language model (STUDENT)."""
+def build_student(teacher: str, folder: Path, text_config: dict[str, Any] = STUDENT) -> None:
+    """A model of the teacher's tower and tokenizer with a new language model of other sizes."""
     model, processor = load_model(teacher), load_processor(teacher)
     config = type(model.config).from_dict(model.config.to_dict())
-    for name, value in STUDENT.items():
+    for name, value in text_config.items():
         setattr(config.text_config, name, value)
     torch.manual_seed(0)
     student = LlavaForConditionalGeneration(config)

@@ -297,7 +297,7 @@ def test_rounds_cut_train_and_cut_again(folder, tmp_path):
     ]
     assert sizes[0] > sizes[1] > sizes[2]
     before = (tmp_path / "round-1/run.json").stat().st_mtime_ns
-    run_main(train_distill, *arguments)  # what is finished is not made again
+    run_main(train_distill, *arguments, "--resume_from_checkpoint", "latest")  # not made again
     assert (tmp_path / "round-1/run.json").stat().st_mtime_ns == before
 
 

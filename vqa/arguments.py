@@ -10,7 +10,7 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
 from vqa import plans
-from vqa.adapters import adapter_of, lora_targets
+from vqa.adapters import adapter_of, lora_targets, whole_modules
 from vqa.cli import option
 from vqa.errors import UserError
 from vqa.images import DEFAULT_MAX_PIXELS
@@ -60,6 +60,8 @@ class ModelArguments:
     lora_alpha: int = option(32, "scale of LoRA's update is alpha / rank")
     lora_dropout: float = option(0.0, "dropout in front of LoRA")
     lora_parts: list[str] = option(["llm"], "parts that get adapters: llm, vision, connector")
+    lora_whole_parts: list[str] = option([], "parts that train whole beside adapters: connector")
+    lora_top_blocks: int = option(0, "the language model's last blocks that train whole beside adapters")
     load_in_4bit: bool = option(False, "QLoRA: the language model's weights in NF4")
     min_pixels: int | None = option(None, "Qwen families: smallest image area the model sees")
     max_pixels: int | None = option(None, "Qwen families: largest image area the model sees")
@@ -173,11 +175,13 @@ def build_model(
     freeze(model, names.freeze)
     if not names.lora_rank:
         return model, processor, None
+    whole = whole_modules(model, names.lora_whole_parts, names.lora_top_blocks)
     lora = LoraConfig(
         r=names.lora_rank,
         lora_alpha=names.lora_alpha,
         lora_dropout=names.lora_dropout,
-        target_modules=lora_targets(model, names.lora_parts),
+        target_modules=lora_targets(model, names.lora_parts, whole),
+        modules_to_save=whole or None,
         task_type="CAUSAL_LM",
     )
     return model, processor, lora

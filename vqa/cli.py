@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,43 @@ def parse_arguments(
         return parser.parse_args_and_config(args=argv)
     except (ValueError, TypeError) as error:
         raise UserError(str(error).replace("\n", " ")) from error
+
+
+def parse_stages(
+    *dataclass_types: type, description: str | None = None, argv: Sequence[str] | None = None
+) -> dict[str, tuple[Any, ...]]:
+    """As `parse_arguments`, once for each entry of `stages` in the config: its name, and what came of it.
+
+    A stage is a mapping of `name` and of keys that stand in place of the config's own; options of the command
+    line stand in place of both. Without `stages` there is one, named "".
+
+    Raises:
+        UserError: as `parse_arguments`, or stages without a name, or with one that two have.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    path = _config_path(argv)
+    config = {} if path is None else _read_config(path)
+    if "stages" not in config:
+        return {"": parse_arguments(*dataclass_types, description=description, argv=argv)}
+    stages = config.pop("stages")
+    named = isinstance(stages, list) and all(
+        isinstance(stage, dict) and stage.get("name") for stage in stages
+    )
+    names = [f"{stage['name']}" for stage in stages] if named else []
+    if not names or len(set(names)) < len(names) or any(set(name) & set("/\\.") for name in names):
+        raise UserError(f"{path}: stages: a list of mappings, each with a name of its own (no /, no dot)")
+    parsed = {}
+    for name, stage in zip(names, stages, strict=True):
+        merged = config | {key: value for key, value in stage.items() if key != "name"}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            file.write_text(yaml.safe_dump(merged, sort_keys=False), encoding="utf-8")
+            given = [str(file) if argument == str(path) else argument for argument in argv]
+            try:
+                parsed[name] = parse_arguments(*dataclass_types, description=description, argv=given)
+            except UserError as error:
+                raise UserError(f"{path}: stage {name}: {str(error).replace(f'{file}: ', '')}") from error
+    return parsed
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -103,14 +141,19 @@ def _config_path(argv: list[str]) -> Path | None:
     return path
 
 
-def _check_config(path: Path, dataclass_types: Sequence[type]) -> None:
-    """Name the offending key of a YAML file, which argparse would report as a bare string of arguments."""
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: a config is a YAML mapping of 'key: value' lines")
+    return config
+
+
+def _check_config(path: Path, dataclass_types: Sequence[type]) -> None:
+    """Name the offending key of a YAML file, which argparse would report as a bare string of arguments."""
+    config = _read_config(path)
     known = {field.name for kind in dataclass_types for field in dataclasses.fields(kind) if field.init} | {
         "env"
     }

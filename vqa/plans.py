@@ -45,6 +45,10 @@ def parameter_counts(model: nn.Module, lora: LoraConfig | None) -> dict[str, dic
         added = lora.r * (layer.in_features + layer.out_features)
         counts[family.part_of(name)]["total"] += added
         counts[family.part_of(name)]["trainable"] += added
+    for name in lora.modules_to_save or []:  # trained as copies
+        whole = sum(parameter.numel() for parameter in modules[name].parameters())
+        counts[family.part_of(name)]["total"] += whole
+        counts[family.part_of(name)]["trainable"] += whole
     return counts
 
 

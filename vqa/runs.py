@@ -125,6 +125,11 @@ def outcome(state: Any, metrics: dict[str, float]) -> dict[str, Any]:
     }
 
 
+def is_finished(output_dir: str | Path) -> bool:
+    """Whether a run's folder holds a model that was trained to its end."""
+    return "train_seconds" in read_run_file(output_dir) and (Path(output_dir) / RUN_FILE).is_file()
+
+
 def complete_checkpoints(output_dir: str | Path) -> list[Path]:
     """Checkpoints of a run that can be resumed, oldest first.
 

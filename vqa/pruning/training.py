@@ -152,8 +152,8 @@ def pruning_rounds(
 ) -> Iterator[tuple[ModelArguments, Any, PruningArguments]]:
     """The arguments of each round of cut and training; one round where there are no more.
 
-    A round starts from what came of the last, in `OUTPUT/round-N`; the last one's is in OUTPUT. Finished
-    rounds are passed over.
+    A round starts from what came of the last, in `OUTPUT/round-N`; the last one's is in OUTPUT. A run that is
+    resumed passes over rounds that are finished.
     """
     if options.prune_rounds == 1:
         yield names, args, options
@@ -167,6 +167,6 @@ def pruning_rounds(
         round_args = copy.copy(args)
         if number < options.prune_rounds:
             round_args.output_dir = str(Path(args.output_dir) / f"round-{number}")
-        if not (Path(round_args.output_dir) / runs.RUN_FILE).is_file() or number == options.prune_rounds:
+        if not (args.resume_from_checkpoint and runs.is_finished(round_args.output_dir)):
             yield names, round_args, replace(options, target_params=goal, target_sparsity=default)
         names = replace(names, model_name_or_path=round_args.output_dir)
