@@ -117,6 +117,17 @@ medical-demo: .venv/.complete $(TOWER)  ## SFT, then GRPO for answers that look 
 	  --validation_images 400 --output_dir data/easy_vqa_splits
 	$(PYTHON) -m benchmarks.medical --dataset easy_vqa --seeds 0 --ablations ""
 
+# The medical model points at its evidence; the quickstart's answers only.
+.PHONY: demo
+demo: .venv/.complete $(TOWER)  ## ask a fine-tuned model in the browser, then take its evidence away (PORT=7860)
+	model=outputs/medical/easy_vqa/sft; examples=data/easy_vqa_splits/test.jsonl
+	if [ ! -f $$model/run.json ] || [ ! -f $$examples ]; then
+	  model=$(QUICKSTART_OUTPUT)/model; examples=$(QUICKSTART_DATA)/test.jsonl
+	  [ -f $$model/run.json ] || $(MAKE) quickstart
+	fi
+	$(PYTHON) demo.py --model_name_or_path $$model --examples $$examples --port $(PORT)
+PORT ?= 7860
+
 .PHONY: clean
 clean:  ## remove caches and build leftovers; data, outputs and .venv stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info build

@@ -24,9 +24,10 @@ from vqa.answer_settings import answer_settings
 from vqa.cli import option, parse_arguments, run
 from vqa.counterfactuals import METHODS, pixel_boxes
 from vqa.demo import cards
+from vqa.demo.examples import add_examples, pick_examples
 from vqa.demo.pictures import draw_boxes
 from vqa.demo.server import KEPT_SECONDS, free_port, in_plain_words, private_cache, serve, uploaded_path
-from vqa.demo.session import Asker, Record, Turn, parse_boxes, pick_examples, write_boxes
+from vqa.demo.session import Asker, Record, Turn, parse_boxes, write_boxes
 from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.images import open_image
@@ -119,8 +120,9 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
     name = args.adapter or args.model_name_or_path
     with gr.Blocks(title="faithful-vqa", delete_cache=KEPT_SECONDS, analytics_enabled=False) as page:
         asked, asked_without = gr.State(None), gr.State(None)
+        no_first = cards.empty_card("The answer will stand here.")
         no_answer = cards.empty_card("The answer without the evidence will stand here.")
-        gr.HTML(cards.head(Path(name).name if Path(name).is_dir() else name, asker.answers.style))
+        gr.HTML(cards.head("/".join(Path(name).parts[-2:]), asker.answers.style))
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 picture = gr.Image(
@@ -135,14 +137,19 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
                         label="Candidates", placeholder="red, blue", min_width=120, elem_id="candidates"
                     )
                 threshold = gr.Slider(
-                    0, 1, args.abstain_below, step=0.01, label="Abstain below a confidence of"
+                    0,
+                    1,
+                    args.abstain_below,
+                    step=0.01,
+                    label="Abstain below a confidence of",
+                    elem_id="abstain",
                 )
                 ask_button = gr.Button("Ask", variant="primary", elem_id="ask")
             with gr.Column(scale=2, min_width=600):
                 with gr.Row():
                     with gr.Column(min_width=280):
                         evidence = shown_picture("Where the model looks", "evidence")
-                        card = gr.HTML(cards.empty_card("The answer will stand here."), elem_id="card")
+                        card = gr.HTML(no_first, elem_id="card")
                     with gr.Column(min_width=280):
                         evidence_without = shown_picture("With that removed", "evidence_without")
                         card_without = gr.HTML(no_answer, elem_id="card_without")
@@ -154,6 +161,8 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
                     elsewhere = gr.Dropdown(REGIONS, value=False, label="Remove", min_width=150)
                     method = gr.Dropdown(list(METHODS), value=args.method, label="By", min_width=100)
                 remove_button = gr.Button("Remove and ask again", variant="primary", elem_id="remove")
+        if examples:
+            add_examples(examples, [picture, question, kind, candidates], asker.max_image_pixels)
         with gr.Accordion("What the model wrote", open=False), gr.Row():
             raw = gr.Textbox(label="With the evidence", lines=2, interactive=False, elem_id="raw")
             raw_without = gr.Textbox(label="Without it", lines=2, interactive=False)
@@ -165,11 +174,14 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
             try:
                 asker.check(path)
             except UserError as error:
-                gr.Warning(escape(str(error)), title="That did not work")
+                gr.Warning(escape(str(error)))
                 return None
             if Path(path).suffix.lower() in SHOWN_AS_IS:
                 return gr.skip()
             return open_image(path, asker.max_image_pixels)
+
+        def forget():
+            return None, None, no_first, "", "", *no_second
 
         def ask(file: dict | None, text: str, question_type: str, texts: str, abstain_below: float):
             path = uploaded_path(file)
@@ -198,19 +210,20 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
 
         # One at a time: there is one model.
         model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
-        first = [asked, evidence, card, boxes, raw, *second]
-        inputs = [picture, question, kind, candidates, threshold]
         raw_file = {"preprocess": False}  # gradio would decode it
+        hidden = {"api_visibility": "private", "show_progress": "hidden"}
+        first = [asked, evidence, card, boxes, raw, *second]
         picture.upload(check, picture, picture, api_name="check", show_progress="hidden", **raw_file)
-        gr.on([ask_button.click, question.submit], ask, inputs, first, api_name="ask", **raw_file, **model)
+        picture.change(forget, None, first, **hidden)
+        gr.on(
+            [ask_button.click, question.submit], ask, [picture, question, kind, candidates, threshold], first,
+            api_name="ask", show_progress_on=evidence, **raw_file, **model,
+        )  # fmt: skip
         remove_button.click(
-            ask_without, [asked, boxes, elsewhere, method, threshold], second, api_name="without", **model
-        )
-        threshold.release(
-            rate, [asked, asked_without, threshold], [card, card_without], api_visibility="private"
-        )
-        if examples:
-            add_examples(examples, [picture, question, kind, candidates], asker.max_image_pixels)
+            ask_without, [asked, boxes, elsewhere, method, threshold], second,
+            api_name="without", show_progress_on=evidence_without, **model,
+        )  # fmt: skip
+        threshold.release(rate, [asked, asked_without, threshold], [card, card_without], **hidden)
     page.queue(max_size=args.max_queue, api_open=False, default_concurrency_limit=1)
     return page
 
@@ -218,25 +231,6 @@ def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.
 def shown_picture(label: str, identity: str) -> gr.Image:
     """A place for a picture that is only looked at."""
     return gr.Image(label=label, format="png", interactive=False, buttons=[], height=HEIGHT, elem_id=identity)
-
-
-def add_examples(examples: list[Record], inputs: list, max_pixels: int) -> None:
-    """Pictures with their questions; a click fills the inputs."""
-    thumbnails = []
-    for record in examples:
-        image = open_image(record["images"][0], max_pixels)
-        thumbnails.append((draw_boxes(image, side=200), record["question"]))
-    gallery = gr.Gallery(
-        thumbnails, label="Examples", columns=10, height=150, format="png", allow_preview=False,
-        interactive=False, object_fit="contain", buttons=[], elem_id="examples",
-    )  # fmt: skip
-
-    def choose(event: gr.SelectData):
-        record = examples[event.index]
-        texts = ", ".join(record["answer_candidates"] or [])
-        return open_image(record["images"][0], max_pixels), record["question"], record["question_type"], texts
-
-    gallery.select(choose, None, inputs, api_visibility="private", show_progress="hidden")
 
 
 if __name__ == "__main__":

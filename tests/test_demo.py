@@ -24,19 +24,23 @@ from PIL import Image
 import demo
 from benchmarks.browser import Browser
 from tests.helpers import COLORS, ROOT, run_main, save_structured_model, write_structured_records
+from vqa.answer_settings import AnswerSettings
 from vqa.demo.cards import answer_card, head, verdict
+from vqa.demo.examples import pick_examples
 from vqa.demo.pictures import EVIDENCE, REMOVED, draw_boxes
 from vqa.demo.server import Guard, free_port
 from vqa.demo.session import (
     MAX_BOXES,
+    Asker,
     Turn,
     answer_changed,
     is_withheld,
     parse_boxes,
-    pick_examples,
     write_boxes,
 )
+from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
+from vqa.tiny_models import build_tiny_model
 
 QUESTION, CANDIDATES = "what color is it?", ", ".join(COLORS)
 PATCH = "3, 3, 33, 35"  # all of every picture's patch
@@ -155,6 +159,15 @@ def test_whatever_was_written_is_escaped():
     assert "<img" not in verdict(turn(HOSTILE, qtype="open_ended", candidates=None), turn("x"), False)
 
 
+def test_a_picture_that_the_model_cannot_take_is_said_without_its_path(tmp_path):
+    model, processor = build_tiny_model("qwen2_vl")
+    answers = AnswerSettings("structured", "norm1000", None, None, False)
+    asker = Asker(model, PromptEncoder(processor), answers, 10_000_000, 16)
+    Image.new("RGB", (3000, 2)).save(tmp_path / "strip.png")
+    with pytest.raises(UserError, match="^the picture: absolute aspect ratio"):
+        asker.ask(str(tmp_path / "strip.png"), "what is it?")
+
+
 # Who is let in
 
 
@@ -246,7 +259,8 @@ class App:
         self.changing = list(self.told)[changes.index(True)]
         self.log = folder / "log.txt"
         command = [sys.executable, "demo.py", "--model_name_or_path", self.model, "--port", "0"]
-        command += ["--examples", self.records, "--max_new_tokens", "64", "--max_upload_mb", "0.5"]
+        command += ["--examples", self.records, "--max_new_tokens", "64"]
+        command += ["--max_upload_mb", "0.5", "--max_queue", "4"]
         self.files = folder / "tmp"
         self.files.mkdir()
         with self.log.open("w") as log:
@@ -397,6 +411,14 @@ def test_what_is_missing_too_large_or_elsewhere_is_refused(app, tmp_path):
         assert httpx2.post(f"{app.url}gradio_api/{path}", json={}).status_code == 404
 
 
+def test_a_full_queue_turns_questions_away(app):
+    client = app.client()
+    picture = handle_file(app.picture("red0"))
+    jobs = [client.submit(picture, QUESTION, "color", CANDIDATES, 0.0, api_name="/ask") for _ in range(16)]
+    errors = [str(job.exception()) for job in jobs if job.exception() is not None]
+    assert 0 < len(errors) < 16 and all("queue is full" in error.lower() for error in errors), errors
+
+
 def test_formats_that_browsers_do_not_show_become_png(app, tmp_path):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "a.tiff")
     shown = app.client().predict(handle_file(tmp_path / "a.tiff"), api_name="/check")
@@ -441,6 +463,11 @@ def test_in_a_browser_the_answer_changes_when_the_evidence_is_removed(app, tmp_p
         page.click("#remove")
         page.wait_for_text("verdict", "The answer changes without its evidence")
         assert page.evaluate("document.querySelector('#card_without .answer').textContent") != first
+
+        page.write("abstain", "1")
+        page.press("Enter")
+        page.evaluate("document.activeElement.blur()")
+        page.wait_for_text("card_without", "Answer withheld")
 
         page.write("question", HOSTILE)
         page.write("candidates", f"{HOSTILE}, b")

@@ -15,7 +15,11 @@ CSS = """
 .demo-head i { display: inline-block; width: 18px; height: 11px; margin: 0 5px -1px 12px;
                border: 2px solid #e11d48; }
 .demo-head i.removed { border: 2px dashed #475569; }
-#picture img { width: 100%; height: 100%; object-fit: contain; }
+#picture img, #evidence img, #evidence_without img {
+  width: 100%; height: 100%; padding-top: 26px; box-sizing: border-box; object-fit: contain; }
+#examples .grid-wrap { overflow-y: auto; }
+#examples .caption-label { left: 0; right: 0; bottom: 0; max-width: 100%; font-size: 11px; line-height: 1.2;
+                           white-space: normal; text-align: center; }
 .card { min-height: 172px; padding: 2px 4px; font-size: 14px; line-height: 1.45; overflow-wrap: anywhere; }
 .card .answer { font-size: 24px; font-weight: 600; line-height: 1.25; }
 .card .withheld { color: var(--body-text-color-subdued); }

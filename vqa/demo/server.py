@@ -91,7 +91,7 @@ def in_plain_words() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise gr.Error(escape(str(error)), title="That did not work", print_exception=False) from error
+        raise gr.Error(escape(str(error)), print_exception=False) from error
 
 
 def uploaded_path(file: dict[str, Any] | None) -> str | None:

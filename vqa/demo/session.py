@@ -6,7 +6,6 @@ the path that the picture has on the server.
 
 import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,15 +132,18 @@ class Asker:
             raise UserError(f"the picture {problem}") from problem
 
     def _answer(self, record: Record, removed: Sequence[Box]) -> Turn:
-        (decision,) = decide(
-            self.model,
-            self.encoder,
-            [record],
-            self.answers.style,
-            allow_unanswerable=self.answers.allow_unanswerable,
-            box_format=self.answers.box_format,
-            max_new_tokens=self.max_new_tokens,
-        )
+        try:
+            (decision,) = decide(
+                self.model,
+                self.encoder,
+                [record],
+                self.answers.style,
+                allow_unanswerable=self.answers.allow_unanswerable,
+                box_format=self.answers.box_format,
+                max_new_tokens=self.max_new_tokens,
+            )
+        except UserError as error:  # a shape that the model cannot take
+            raise UserError(str(error).replace(record["images"][0], "the picture")) from error
         line = prediction_line(record, decision)
         check_confidence([line])
         scores = decision.scores or {}
@@ -190,16 +192,3 @@ def _parse_box(part: str, image_size: Sequence[int]) -> list[float]:
 def write_boxes(boxes: Sequence[Box]) -> str:
     """What `parse_boxes` reads, one box a line."""
     return "\n".join(", ".join(f"{value:.6g}" for value in box) for box in boxes)
-
-
-def pick_examples(records: Sequence[Record], count: int) -> list[Record]:
-    """One record of each of the first pictures, question types in turn; none of those with several images."""
-    by_picture: dict[str, list[Record]] = {}
-    for record in records:
-        if len(record["images"]) == 1:
-            by_picture.setdefault(record["images"][0], []).append(record)
-    picked, seen = [], Counter()
-    for group in list(by_picture.values())[:count]:
-        picked.append(min(group, key=lambda record: seen[record["question_type"]]))
-        seen[picked[-1]["question_type"]] += 1
-    return picked
