@@ -36,6 +36,8 @@ from vqa.cli import option, parse_stages, run
 from vqa.collators import AnswerCollator
 from vqa.errors import UserError
 from vqa.head import answer_loss
+from vqa.mini_llava.build import PartArguments
+from vqa.mini_llava.training import compose
 from vqa.overfit import StopWhenLearnt, blank_images, configure_overfit, overfit_sample, run_overfit_check
 from vqa.pruning.arguments import PruningArguments, check_pruning
 from vqa.pruning.training import pruning_rounds, start_pruning
@@ -94,10 +96,11 @@ class VQASFTTrainer(TrainsOnRows, TraceableCheckpoints, SFTTrainer):
 
 def main() -> int | None:
     """Parse; then check the data, print the plan and train: once, in stages, in rounds of pruning."""
-    kinds = (DataArguments, ModelArguments, VQASFTConfig, PruningArguments)
+    kinds = (DataArguments, ModelArguments, VQASFTConfig, PruningArguments, PartArguments)
     stages = parse_stages(*kinds, description=__doc__)
-    for *_, pruning in stages.values():
+    for name, (data, names, args, pruning, parts) in stages.items():
         check_pruning(pruning)
+        stages[name] = data, compose(parts, names, args), args, pruning
     status = None
     for data, *stage in stage_runs(stages):
         for arguments in pruning_rounds(*stage):

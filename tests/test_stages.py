@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 import train_sft
 from tests.helpers import run_main, run_script, write_color_records
@@ -147,3 +148,28 @@ def test_captions_become_records(folder, tmp_path):
     assert len(made) == len(rows) - 1 and made[0]["answers"] == ["a red patch"]
     manifest = json.loads((tmp_path / "captions/manifest.json").read_text())
     assert manifest["filtered"] == {"further record of the same images": 1, "no caption": 1}
+
+
+def test_a_model_is_put_together_for_the_first_stage_and_only_once(folder, tmp_path):
+    """Another language model by `llm_name` alone."""
+    model, processor = build_tiny_model("llava")
+    text = type(model.config.text_config).from_dict(model.config.text_config.to_dict())
+    for name in ("one", "two"):
+        text.num_hidden_layers = len(name) - 1
+        AutoModelForCausalLM.from_config(text).save_pretrained(tmp_path / name)
+        processor.tokenizer.save_pretrained(tmp_path / name)
+    config = write_config(
+        folder,
+        tmp_path / "out",
+        STAGES[:1],
+        **{"model_name_or_path": None, "llm_name": str(tmp_path / "one"), "image_size": 28, "max_steps": 1},
+    )
+    run_main(train_sft, "--config", config)
+    start = (tmp_path / "out/start/model.safetensors").stat().st_mtime_ns
+    assert load_model(str(tmp_path / "out")).config.text_config.num_hidden_layers == 2
+    run_main(train_sft, "--config", config)
+    assert (tmp_path / "out/start/model.safetensors").stat().st_mtime_ns == start
+    with pytest.raises(UserError, match="was put together with --llm_name"):
+        run_main(train_sft, "--config", config, "--llm_name", tmp_path / "two")
+    with pytest.raises(UserError, match="leave one of them out"):
+        run_main(train_sft, "--config", config, "--model_name_or_path", folder / "start")

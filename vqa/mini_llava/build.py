@@ -34,25 +34,34 @@ TILINGS = ((1, 2), (2, 1), (2, 2), (1, 3), (3, 1))  # rows and columns; LLaVA-Ne
 
 
 @dataclass
-class MiniLlavaArguments:
-    """The parts of the model and how they are joined."""
+class PartArguments:
+    """The parts of a model that is put together, and how they are joined."""
 
+    llm_name: str | None = option(
+        None, "put a LLaVA together: hub name, folder or GGUF file of its causal language model"
+    )
     vision_name: str = option("dinov2-small", "hub name or folder of a CLIP, SigLIP, SigLIP2 or DINOv2 tower")
-    llm_name: str = option("smollm2-135m", "hub name, folder or GGUF file of a causal language model")
     connector: str = option("mlp", "mlp, or perceiver: a resampler with a fixed number of tokens an image")
     num_latents: int = option(64, "perceiver: tokens an image")
     num_perceiver_layers: int = option(2, "perceiver: its depth")
     vision_feature_layer: list[int] = option(
         [], "tower's layers for the connector, several side by side; default: -2, of DINOv2 -1"
     )
-    image_size: int | None = option(
-        None, "DINOv2: pixels a side that images are resized to; default 224. Others have their own"
-    )
     tiling: bool = option(
         False, "LLaVA-NeXT: an image also in two to four tiles of the tower's size, for documents; with mlp"
     )
     image_token: str | None = option(
         None, "token of the language model to stand for images; default: found in its vocabulary"
+    )
+
+
+@dataclass
+class MiniLlavaArguments(PartArguments):
+    """Parts, and what a training script has among its own arguments."""
+
+    llm_name: str = option("smollm2-135m", "hub name, folder or GGUF file of a causal language model")
+    image_size: int | None = option(
+        None, "DINOv2: pixels a side that images are resized to; default 224. Others have their own"
     )
     dtype: str = option("float32", "of the weights: float32, bfloat16 or float16")
     seed: int = option(0, "of the connector's first weights")

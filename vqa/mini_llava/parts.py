@@ -28,6 +28,7 @@ from vqa.errors import UserError
 from vqa.models import load_config, load_model, load_processor, resolve_model_path, shipped_config
 
 PACKAGED_TOWER, PACKAGED_LLM = "dinov2-small", "smollm2-135m"
+PACKAGED_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the hub's name of the packaged language model
 TINY_BASE = str(Path(__file__).resolve().parents[2] / "models/tiny-vqa-base")  # holds the packaged tower
 
 
@@ -116,7 +117,10 @@ def load_text_config(name: str, shipped: bool = False) -> Any:
     Raises:
         UserError: there is none, or it is not that of a causal language model alone.
     """
-    source = llm_source(shipped_config(name) if shipped else name)
+    if shipped:
+        packaged = name == PACKAGED_LLM or is_packaged(name)
+        name = shipped_config(PACKAGED_ON_HUB if packaged else name)
+    source = llm_source(name)
     try:
         config = AutoConfig.from_pretrained(**source)
     except (OSError, ValueError) as error:
