@@ -167,7 +167,7 @@ def test_coded_and_read_again(method, size, positions, vocabulary, seed):
     ids, weights = (part.numpy() for part in sparsify(logits, method, size))
     codec = SparseCodec(method, size, vocabulary)
     blob = np.frombuffer(codec.encode(ids, weights, np.random.default_rng(seed)), np.uint8)
-    read_ids, read = codec.decode(blob, positions)
+    read_ids, read = codec.decode([blob], [positions])
     for row in range(positions):
         kept = {int(token): float(weight) for token, weight in zip(ids[row], weights[row], strict=True)}
         for token, weight in zip(read_ids[row], read[row], strict=True):
@@ -178,7 +178,26 @@ def test_coded_and_read_again(method, size, positions, vocabulary, seed):
         if method == "rs":
             assert read[row].sum() == pytest.approx(1)
     with pytest.raises(ValueError):
-        codec.decode(blob, positions + 40)
+        codec.decode([blob], [positions + 40])
+
+
+@pytest.mark.parametrize("method", ["rs", "gumbel_ht"])
+def test_records_read_together_are_those_read_alone(method):
+    codec, rng = SparseCodec(method, 9, 500), np.random.default_rng(0)
+    lengths, blobs = [3, 1, 0, 7], []
+    for length in lengths:
+        ids, weights = sparsify(torch.randn(length, 500) * 3, method, 9)
+        blobs.append(np.frombuffer(codec.encode(ids.numpy(), weights.numpy(), rng), np.uint8))
+    ids, weights = codec.decode(blobs, lengths)
+    first = 0
+    for blob, length in zip(blobs, lengths, strict=True):
+        alone_ids, alone = codec.decode([blob], [length])
+        width = alone.shape[1]
+        assert np.array_equal(weights[first : first + length, :width], alone)
+        assert np.array_equal(ids[first : first + length, :width] * (alone > 0), alone_ids * (alone > 0))
+        assert not weights[first : first + length, width:].any()
+        first += length
+    assert first == len(ids)
 
 
 def test_coding_is_unbiased():
@@ -186,7 +205,7 @@ def test_coding_is_unbiased():
     codec = SparseCodec("gumbel_ht", 5, 1000)
     ids = np.tile(np.arange(5), (20_000, 1))
     blob = np.frombuffer(codec.encode(ids, weights, np.random.default_rng(0)), np.uint8)
-    read = codec.decode(blob, 20_000)[1].astype(np.float64)
+    read = codec.decode([blob], [20_000])[1].astype(np.float64)
     error = np.abs(read.mean(0) - weights[0])
     assert (error < 4 * read.std(0) / np.sqrt(20_000) + 1e-7).all()
     assert read[:, 0].std() < 2e-4 and read[:, 1].std() < 0.006

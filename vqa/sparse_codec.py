@@ -11,6 +11,7 @@ proportion, so that the expectation of what is read is what was written: coding 
 bias.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,9 @@ def pack_bits(values: NDArray[np.integer], width: int) -> NDArray[np.uint8]:
 
 def unpack_bits(bits: NDArray[np.uint8], width: int) -> NDArray[np.int64]:
     """The integers of `pack_bits`."""
-    return bits.reshape(-1, width).astype(np.int64) @ (1 << np.arange(width - 1, -1, -1))
+    # In float32, whose product is fast and exact up to 24 bits.
+    powers = (1 << np.arange(width - 1, -1, -1)).astype(np.float32 if width <= 24 else np.float64)
+    return (bits.reshape(-1, width).astype(powers.dtype) @ powers).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -79,50 +82,60 @@ class SparseCodec:
             parts = [(scales, SCALE_BITS), (token_ids, self.id_bits), (codes, RATIO_BITS)]
         return np.packbits(np.concatenate([pack_bits(values, width) for values, width in parts])).tobytes()
 
-    def decode(self, blob: NDArray[np.uint8], positions: int) -> tuple[Ids, Weights]:
-        """What `encode` was given: (positions, k); `rs`: k is the most that a position kept, others pad with
-        weight 0.
+    def decode(self, blobs: Sequence[NDArray[np.uint8]], positions: Sequence[int]) -> tuple[Ids, Weights]:
+        """What `encode` was given for several records, one after the other.
+
+        Args:
+            blobs: the bytes of each.
+            positions: how many each has.
+
+        Returns:
+            (positions of all, k); `rs`: k is the most that a position kept, others pad with weight 0.
 
         Raises:
-            ValueError: the bytes do not hold so many positions.
+            ValueError: some bytes do not hold so many positions.
         """
-        bits = _Bits(np.unpackbits(blob))
+        bits = np.unpackbits(np.concatenate(blobs))
+        lengths = np.array([8 * len(blob) for blob in blobs])
+        counts, starts = np.array(positions), np.cumsum(lengths) - lengths
         if self.method == "rs":
-            width = self.size.bit_length()
-            counts = bits.take(positions, width)
-            ids, draws = bits.take(counts.sum(), self.id_bits), bits.take(counts.sum(), width)
-            mask = np.arange(counts.max(initial=1)) < counts[:, None]
-            token_ids = np.zeros(mask.shape, np.int64)
-            weights = np.zeros(mask.shape, np.float32)
-            token_ids[mask], weights[mask] = ids, draws / np.float32(self.size)
-        else:
-            scales = _from_grid(bits.take(positions, SCALE_BITS))[:, None]
-            token_ids = bits.take(positions * self.kept, self.id_bits).reshape(positions, self.kept)
-            codes = bits.take(positions * (self.kept - 1), RATIO_BITS).reshape(positions, self.kept - 1)
-            ratios = TOP_RATIO * (codes / np.float32(2**RATIO_BITS - 1)) ** 2
-            weights = np.concatenate([scales, scales * ratios], axis=1).astype(np.float32)
-        bits.check_end()
+            return self._decode_draws(bits, starts, lengths, counts)
+        tokens = counts * self.kept
+        parts = ((counts, SCALE_BITS), (tokens, self.id_bits), (tokens - counts, RATIO_BITS))
+        _check_lengths(lengths, sum(number * width for number, width in parts))
+        scales = _from_grid(_take(bits, starts, counts, SCALE_BITS))[:, None]
+        starts = starts + counts * SCALE_BITS
+        token_ids = _take(bits, starts, tokens, self.id_bits).reshape(-1, self.kept)
+        codes = _take(bits, starts + tokens * self.id_bits, tokens - counts, RATIO_BITS)
+        ratios = TOP_RATIO * (codes.reshape(len(scales), self.kept - 1) / np.float32(2**RATIO_BITS - 1)) ** 2
+        return token_ids, np.concatenate([scales, scales * ratios], axis=1).astype(np.float32)
+
+    def _decode_draws(self, bits, starts, lengths, counts) -> tuple[Ids, Weights]:
+        width = self.size.bit_length()
+        _check_lengths(lengths, counts * width, exact=False)
+        kept = _take(bits, starts, counts, width)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        tokens = np.bincount(owner, kept, len(counts)).astype(np.int64)
+        _check_lengths(lengths, counts * width + tokens * (self.id_bits + width))
+        starts = starts + counts * width
+        mask = np.arange(kept.max(initial=1)) < kept[:, None]
+        token_ids, weights = np.zeros(mask.shape, np.int64), np.zeros(mask.shape, np.float32)
+        token_ids[mask] = _take(bits, starts, tokens, self.id_bits)
+        weights[mask] = _take(bits, starts + tokens * self.id_bits, tokens, width) / np.float32(self.size)
         return token_ids, weights
 
 
-class _Bits:
-    """A string of bits that is read from the front."""
+def _take(bits: NDArray[np.uint8], starts, counts, width: int) -> NDArray[np.int64]:
+    """`counts` integers from each of `starts` on, all in one array."""
+    first = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
+    places = first + width * np.arange(counts.sum())
+    return unpack_bits(bits[places[:, None] + np.arange(width)], width)
 
-    def __init__(self, bits: NDArray[np.uint8]) -> None:
-        self.bits = bits
-        self.read = 0
 
-    def take(self, count: int, width: int) -> NDArray[np.int64]:
-        end = self.read + int(count) * width
-        if end > len(self.bits):
-            raise ValueError("fewer bytes than positions need")
-        values = unpack_bits(self.bits[self.read : end], width)
-        self.read = end
-        return values
-
-    def check_end(self) -> None:
-        if len(self.bits) - self.read >= 8:
-            raise ValueError("more bytes than positions need")
+def _check_lengths(lengths, needed, exact: bool = True) -> None:
+    """Refuse records whose bits are fewer than needed, or more than fill their last byte."""
+    if (lengths < needed).any() or (exact and (lengths - needed >= 8).any()):
+        raise ValueError("the bytes are not those of so many positions")
 
 
 def _to_grid(weights: Weights) -> NDArray[np.float64]:

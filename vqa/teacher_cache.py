@@ -126,26 +126,6 @@ class TeacherCache:
             "kept_per_position": kept / max(counts, 1),
         }
 
-    def read(self, record: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids and weights of one record, (positions, k) each.
-
-        Args:
-            positions: its supervised tokens.
-
-        Raises:
-            UserError: its bytes do not hold its supervised tokens.
-        """
-        number, place = divmod(record, RECORDS_PER_SHARD)
-        if number not in self._blobs:
-            lengths = self._read_info(number)["lengths"]
-            self._offsets[number] = np.concatenate([[0], np.cumsum(lengths)])
-            self._blobs[number] = np.memmap(self._blob(number), np.uint8, mode="r")
-        start, end = self._offsets[number][place : place + 2]
-        try:
-            return self.codec.decode(self._blobs[number][start:end], positions)
-        except ValueError as error:
-            raise UserError(f"{self._blob(number)}: record {place}: {error}") from error
-
     def batch(self, records: Sequence[int], lengths: Sequence[int]) -> dict[str, torch.Tensor]:
         """The distributions of several records, one after the other.
 
@@ -154,16 +134,24 @@ class TeacherCache:
 
         Returns:
             `teacher_ids` and `teacher_weights`, both (positions of all records, k), padded with weight 0.
+
+        Raises:
+            UserError: the bytes do not hold the records' supervised tokens.
         """
-        parts = [self.read(*pair) for pair in zip(records, lengths, strict=True)]
-        widest = max(ids.shape[1] for ids, _ in parts)
-        ids, weights = (
-            np.concatenate(
-                [np.pad(part[index], ((0, 0), (0, widest - part[index].shape[1]))) for part in parts]
-            )
-            for index in (0, 1)
-        )
+        try:
+            ids, weights = self.codec.decode([self._bytes_of(record) for record in records], lengths)
+        except ValueError as error:
+            raise UserError(f"{self.directory}: {error}: not a cache of these records' answers") from error
         return {"teacher_ids": torch.from_numpy(ids), "teacher_weights": torch.from_numpy(weights)}
+
+    def _bytes_of(self, record: int) -> np.ndarray:
+        number, place = divmod(record, RECORDS_PER_SHARD)
+        if number not in self._blobs:
+            lengths = self._read_info(number)["lengths"]
+            self._offsets[number] = np.concatenate([[0], np.cumsum(lengths)])
+            self._blobs[number] = np.memmap(self._blob(number), np.uint8, mode="r")
+        start, end = self._offsets[number][place : place + 2]
+        return self._blobs[number][start:end]
 
     def _blob(self, number: int) -> Path:
         return self.directory / f"shard-{number:05d}.bin"
