@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqa import runs
+from vqa.abstention_file import ABSTENTION_FILE
 from vqa.decisions import Decision
 from vqa.errors import UserError
 from vqa.files import sha256_file, write_json, write_jsonl
@@ -73,8 +74,8 @@ def model_files(folder: str | None) -> list[list]:
     if folder is None or not Path(folder).is_dir():
         return []
     paths = [path for path in Path(folder).iterdir() if path.suffix in (".safetensors", ".json", ".jinja")]
-    # The run file is written anew when training ends; it holds results too.
-    paths = [path for path in paths if path.name != runs.RUN_FILE]
+    # Written anew while the weights stay: the run file when training ends, the threshold when it is chosen.
+    paths = [path for path in paths if path.name not in (runs.RUN_FILE, ABSTENTION_FILE)]
     return sorted([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths)
 
 
@@ -138,9 +139,12 @@ class PartialPredictions:
     def open_shard(self, rank: int) -> None:
         """Open this process's shard for appending, without the line that a kill cut short."""
         path = self.output_file.with_name(f"{self.output_file.name}.partial" + (f"-{rank}" if rank else ""))
-        path.parent.mkdir(parents=True, exist_ok=True)
         length = self._shard_lengths.get(path, 0)
-        self._shard = open(path, "r+b" if path.exists() else "w+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._shard = open(path, "r+b" if path.exists() else "w+b")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         self._shard.truncate(length)
         self._shard.seek(length)
         if length == 0:
@@ -150,8 +154,8 @@ class PartialPredictions:
         """Note one finished batch; it is on disk when this returns."""
         self._append({"indices": indices, "seconds": seconds, "predictions": predictions})
 
-    def finish(self, count: int, manifest: dict[str, Any]) -> None:
-        """Write the file in the records' order and its manifest, and remove the shards. One process does.
+    def all_lines(self, count: int) -> list[Line]:
+        """Read all shards again: the lines of all processes, in the records' order.
 
         Raises:
             RuntimeError: predictions are missing.
@@ -160,10 +164,18 @@ class PartialPredictions:
         missing = [index for index in range(count) if index not in self.lines]
         if missing:
             raise RuntimeError(f"{len(missing)} predictions are missing, the first at record {missing[0]}")
-        write_jsonl(self.output_file, (self.lines[index] for index in range(count)))
-        rate = round(count / self.seconds, 3) if self.seconds else None
-        timing = {"count": count, "seconds": round(self.seconds, 3), "questions_per_second": rate}
+        return [self.lines[index] for index in range(count)]
+
+    def finish(self, lines: list[Line], manifest: dict[str, Any]) -> None:
+        """Write the file and its manifest, and remove the shards. One process does."""
+        write_jsonl(self.output_file, lines)
+        rate = round(len(lines) / self.seconds, 3) if self.seconds else None
+        timing = {"count": len(lines), "seconds": round(self.seconds, 3), "questions_per_second": rate}
         write_json(self.output_file.with_suffix(".manifest.json"), timing | manifest)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the shards."""
         for path in self._shards():
             path.unlink()
 
