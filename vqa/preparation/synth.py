@@ -8,11 +8,15 @@ Settings pages, dialogs and dashboards:
 
 Lines of Vietnamese in handwriting, a tenth of them blank (needs `make fonts`):
     python prepare_data.py synth handwriting --output_dir data/handwriting --blank_ratio 0.1
+
+Of the same one word or two, on sheets of one shape, without the words and typefaces kept for a test:
+    python prepare_data.py synth handwriting --output_dir data/words --max_words 2 --aspect 2 \
+        --words known --typefaces Charm Itim Mali
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,9 +27,17 @@ from vqa.manifests import NOT_RECORDS, read_manifest, write_manifest
 from vqa.preparation.folders import check_synth_dir
 from vqa.preparation.summary import print_summary
 from vqa.synthesis.documents import find_fonts, write_documents
-from vqa.synthesis.fonts import DEFAULT_FOLDER, Face, document_faces, fingerprints, handwriting_fonts
-from vqa.synthesis.handwriting import write_lines
+from vqa.synthesis.fonts import (
+    DEFAULT_FOLDER,
+    Face,
+    document_faces,
+    fingerprints,
+    handwriting_fonts,
+    typeface,
+)
+from vqa.synthesis.handwriting import Writing, write_lines
 from vqa.synthesis.ui import write_screens
+from vqa.synthesis.vietnamese_pieces import WORDS
 
 LICENCE = "MIT (drawn by this project)"
 MOST_UNANSWERABLE = 0.9
@@ -55,6 +67,10 @@ class HandwritingArguments(SynthArguments):
     """Arguments of `synth handwriting`."""
 
     blank_ratio: float = option(0.0, "share of images without any writing, 0 to 1")
+    max_words: int | None = option(None, "write pieces of at most so many words; default: whole lines")
+    words: str = option("all", "with --max_words: all, known, or held_out, the fifth kept for tests")
+    typefaces: list[str] = option([], "names of the typefaces to write with; default: all in --fonts_dir")
+    aspect: float | None = option(None, "width over height of every sheet; default: as the writing is")
 
 
 def documents_main(argv: Sequence[str]) -> None:
@@ -89,10 +105,36 @@ def handwriting_main(argv: Sequence[str]) -> None:
     fonts = handwriting_fonts(Path(args.fonts_dir))
     if not fonts:
         raise UserError(f"{args.fonts_dir}/handwriting: no TrueType files there; `make fonts` fetches some")
+    writing = _writing(args)
+    if args.typefaces:
+        fonts = _of_typefaces(fonts, args.typefaces)
     count = write_lines(
-        Path(args.output_dir), args.num_images, args.seed, args.split, ratio, fonts, args.num_proc
+        Path(args.output_dir), args.num_images, args.seed, args.split, ratio, fonts, args.num_proc, writing
     )
-    _finish("handwriting", args, count, list(fonts), {"blank_ratio": args.blank_ratio})
+    _finish("handwriting", args, count, list(fonts), {"blank_ratio": args.blank_ratio, **asdict(writing)})
+
+
+def _writing(args: HandwritingArguments) -> Writing:
+    """What is to be written. Raises UserError where an option is out of range, or alone."""
+    if args.max_words is not None and args.max_words < 1:
+        raise UserError(f"--max_words {args.max_words}: 1 or more")
+    if args.words not in WORDS:
+        raise UserError(f"--words {args.words}: choose {', '.join(WORDS)}")
+    if args.words != "all" and args.max_words is None:
+        raise UserError(f"--words {args.words} goes with --max_words: whole lines mix all words")
+    if args.aspect is not None and not 0.1 <= args.aspect <= 50:
+        raise UserError(f"--aspect {args.aspect}: width over height, from 0.1 to 50")
+    return Writing(args.max_words, args.words, args.aspect)
+
+
+def _of_typefaces(fonts: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The font files of some typefaces, all weights. Raises UserError naming one that is not there."""
+    by_name = {path: typeface(path) for path in fonts}
+    for name in names:
+        if name not in by_name.values():
+            known = ", ".join(dict.fromkeys(by_name.values()))
+            raise UserError(f"--typefaces {name}: no such handwriting; there are {known}")
+    return tuple(path for path, name in by_name.items() if name in names)
 
 
 def _parse(kind: str, arguments: type, argv: Sequence[str]) -> Any:

@@ -47,7 +47,7 @@ def document_faces(folder: Path) -> tuple[Face, ...]:
     ]
     for kind in _DEJAVU:
         for regular in sorted((folder / kind).glob("*.ttf")):
-            name = regular.stem.split("_")[0]
+            name = typeface(str(regular))
             if "Bold" in regular.stem or not can_write(str(regular), PRINTED):
                 continue
             bold = regular.with_name(f"{name}_700Bold.ttf")
@@ -59,6 +59,11 @@ def handwriting_fonts(folder: Path, text: str = "") -> tuple[str, ...]:
     """The handwriting fonts under `folder` that hold every letter of `text`, in a fixed order."""
     paths = sorted((folder / "handwriting").glob("*.ttf"))
     return tuple(str(path) for path in paths if can_write(str(path), text))
+
+
+def typeface(path: str) -> str:
+    """The name of a font file's typeface: what stands before its weight."""
+    return Path(path).stem.split("_")[0]
 
 
 def can_write(path: str, text: str) -> bool:
