@@ -1,13 +1,13 @@
 """Teacher and students on one data set: every way of learning from the teacher, over several seeds.
 
-An untrained student, and students that learnt from answers (`ce`), from the teacher's answers (`traces`), its
-whole distributions (`dense`), samples of them (`rs`, `gumbel_ht`, `topk`); all with the same steps, seeds and
-order of questions. `on_policy` goes on from `ce`, as is usual: a new student has no answers worth judging.
-Accuracy and calibration on held-out questions, seconds a step, peak memory, bytes a token in the cache.
+The student is the base model with 40% of its language model cut away, before training (`untrained`) and
+after it learnt from answers (`ce`), from the teacher's answers (`traces`), its whole distributions (`dense`),
+samples of them (`rs`, `gumbel_ht`, `topk`); all with the same steps, seeds and order of questions. `on_policy`
+goes on from `ce`, as is usual. Accuracy and calibration on held-out questions, seconds a step, peak memory,
+bytes a token in the teacher's cache.
 
     python -m benchmarks.distillation --dataset easy_vqa
     python -m benchmarks.distillation --dataset brain_atlas
-    python -m benchmarks.distillation --dataset easy_vqa --students    # only make the untrained student
 
 What is there already is not made again. Writes OUTPUT/DATASET/summary.json and prints a table in Markdown.
 """
@@ -22,17 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import LlavaForConditionalGeneration
-
 from benchmarks.medical_figures import interval
 from vqa.cli import option, parse_arguments, run
 from vqa.files import write_json, write_jsonl
-from vqa.models import load_model, load_processor
+from vqa.models import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHERS = {"easy_vqa": "outputs/quickstart/model", "brain_atlas": "outputs/medical/brain_atlas/sft"}
 ARMS = {
+    "untrained": ("--method", "traces", "--max_steps", 1, "--learning_rate", 1e-12),
     "ce": ("--method", "traces"),
     "traces": ("--method", "traces"),
     "dense": ("--method", "dense"),
@@ -41,14 +39,8 @@ ARMS = {
     "topk": ("--method", "sparse", "--sparse_method", "topk"),
     "on_policy": ("--method", "on_policy", "--max_steps", 60, "--learning_rate", 3e-4),
 }
-STUDENT = {
-    "hidden_size": 96,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "num_key_value_heads": 3,
-    "layer_types": ["full_attention"] * 2,
-}
+BASE = ROOT / "models/tiny-vqa-base"
+CUT = ("--prune", "structured", "--pruning_steps", 0, "--target_sparsity", 0.4)
 
 
 @dataclass
@@ -56,26 +48,11 @@ class DistillationArguments:
     """Which runs."""
 
     dataset: str = option("easy_vqa", f"one of {', '.join(TEACHERS)}")
-    arms: list[str] = option(list(ARMS), "ways of learning")
+    arms: list[str] = option(list(ARMS)[1:], "ways of learning")
     seeds: list[int] = option([0, 1, 2], "of data order; the student starts from the same weights")
     test_records: int = option(2000, "held-out questions, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
-    students: bool = option(False, "make the untrained student, and stop")
     output_dir: str = option("outputs/distill", "where runs and numbers go")
-
-
-def build_student(teacher: str, folder: Path, text_config: dict[str, Any] = STUDENT) -> None:
-    """A model of the teacher's tower and tokenizer with a new language model of other sizes."""
-    model, processor = load_model(teacher), load_processor(teacher)
-    config = type(model.config).from_dict(model.config.to_dict())
-    for name, value in text_config.items():
-        setattr(config.text_config, name, value)
-    torch.manual_seed(0)
-    student = LlavaForConditionalGeneration(config)
-    student.model.vision_tower.load_state_dict(model.model.vision_tower.state_dict())
-    student.generation_config = model.generation_config
-    student.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def script(log: Path, name: str, *arguments: Any) -> None:
@@ -98,7 +75,6 @@ class Study:
         self.data = ROOT / "data" / args.dataset
         self.teacher = ROOT / TEACHERS[args.dataset]
         self.output = ROOT / args.output_dir / args.dataset
-        self.student = self.output / "student"
 
     def predict(self, model: Path, records: Path, output: Path, *more: Any) -> None:
         """Answers of a model in the short style."""
@@ -145,11 +121,11 @@ class Study:
         folder = self.output / f"seed{seed}" / arm
         if not (folder / "run.json").is_file():
             records = self.output / "traces" if arm == "traces" else self.data
-            start = folder.with_name("ce") if arm == "on_policy" else self.student
+            start = (folder.with_name("ce"),) if arm == "on_policy" else (BASE, *CUT)
             script(
                 folder / "log",
                 "train_distill.py",
-                *("--config", "configs/distill/easy_vqa.yaml", "--model_name_or_path", start),
+                *("--config", "configs/distill/easy_vqa.yaml", "--model_name_or_path", *start),
                 *("--teacher_model_name_or_path", self.teacher, *ARMS[arm]),
                 *("--train_files", records / "train.jsonl", "--seed", seed, "--output_dir", folder),
                 *("--cache_vision_features", self.data / "features"),
@@ -160,11 +136,12 @@ class Study:
     def run(self) -> dict[str, Any]:
         """All runs, and their sums."""
         found = {"teacher": [self.row(self.teacher, self.output / "teacher")]}
-        found["untrained"] = [self.row(self.student, self.output / "untrained")]
+        self.train("untrained", 0)
+        found["untrained"] = [self.row(self.output / "seed0/untrained", self.output / "untrained")]
         if "traces" in self.args.arms:
             self.make_traces()
         with ThreadPoolExecutor(self.args.jobs) as pool:
-            runs = [pool.submit(self.train, arm, seed) for arm in self.args.arms for seed in self.args.seeds]
+            runs = [pool.submit(self.train, arm, seed) for seed in self.args.seeds for arm in self.args.arms]
             for done in runs:
                 done.result()
         for arm in self.args.arms:
@@ -218,10 +195,6 @@ def main() -> None:
     """Make what is missing, then sum up."""
     (args,) = parse_arguments(DistillationArguments, description=__doc__)
     study = Study(args)
-    if not (study.student / "config.json").is_file():
-        build_student(str(study.teacher), study.student)
-    if args.students:
-        return
     summary = study.run()
     write_json(study.output / "summary.json", summary)
     print_table(summary)
