@@ -1,10 +1,10 @@
 """Teacher and students on one data set: every way of learning from the teacher, over several seeds.
 
 The student is the base model with 40% of its language model cut away, before training (`untrained`) and
-after it learnt from answers (`ce`), from the teacher's answers (`traces`), its whole distributions (`dense`),
-samples of them (`rs`, `gumbel_ht`, `topk`); all with the same steps, seeds and order of questions.
-`on_policy` goes on from `ce`, as is usual. Accuracy and calibration on held-out questions, seconds a step, peak memory,
-bytes a token in the teacher's cache.
+after it learnt from answers (`ce`), from the teacher's answers (`traces`), its whole distributions
+(`dense`), samples of them (`rs`, `gumbel_ht`, `topk`); all with the same steps, seeds and order of
+questions. `on_policy` goes on from `ce`, as is usual. Accuracy and calibration on held-out questions,
+seconds a step, peak memory, bytes a token in the teacher's cache.
 
     python -m benchmarks.distillation --dataset easy_vqa
     python -m benchmarks.distillation --dataset brain_atlas
