@@ -50,6 +50,7 @@ class DistillationArguments:
     dataset: str = option("easy_vqa", f"one of {', '.join(TEACHERS)}")
     arms: list[str] = option(list(ARMS)[1:], "ways of learning")
     seeds: list[int] = option([0, 1, 2], "of data order; the student starts from the same weights")
+    steps: int = option(600, "of training")
     test_records: int = option(2000, "held-out questions, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
     output_dir: str = option("outputs/distill", "where runs and numbers go")
@@ -126,6 +127,7 @@ class Study:
                 folder / "log",
                 "train_distill.py",
                 *("--config", "configs/distill/easy_vqa.yaml", "--model_name_or_path", *start),
+                *("--max_steps", self.args.steps),
                 *("--teacher_model_name_or_path", self.teacher, *ARMS[arm]),
                 *("--train_files", records / "train.jsonl", "--seed", seed, "--output_dir", folder),
                 *("--cache_vision_features", self.data / "features"),
