@@ -12,12 +12,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import ocr, ocr_data
+from benchmarks import ocr, ocr_data, pseudo_label_round_trip
 from benchmarks.ocr_data import HELD_OUT_TYPEFACES, SOURCES, TRAINING, TYPEFACES, read_lines
 from evaluate import EvaluationArguments
 from tests.helpers import ROOT, run_script
 from vqa.errors import UserError
 from vqa.files import write_jsonl
+from vqa.preparation import review
 from vqa.preparation.synth import handwriting_main
 from vqa.records import read_records
 from vqa.synthesis.fonts import handwriting_fonts, typeface
@@ -161,6 +162,33 @@ def test_an_unlabelled_record_tells_nothing_of_its_answer():
     (hidden,) = ocr_data.unlabelled([row])
     assert "Huế" not in json.dumps(hidden, ensure_ascii=False) and hidden["meta"]["label"] == {"by": "nobody"}
     assert not hidden["answerable"] and not hidden["boxes"] and hidden["question"] == "?"
+
+
+def test_confident_readings_of_unlabelled_sheets_become_labels(fonts_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(pseudo_label_round_trip, "FONTS", fonts_dir)
+    counts = {"labelled": 3, "unlabelled": 6, "test": 2}
+    truth = pseudo_label_round_trip.draw_handwriting(tmp_path / "data", counts, 0, 0.5)
+    labelled, waiting, test = (read_records(tmp_path / f"data/{name}.jsonl") for name in counts)
+    assert [record["answers"] for record in labelled + test] == [[truth[r["id"]]] for r in labelled + test]
+    assert all(not record["answers"] and not record["answerable"] for record in waiting)
+    assert sum(truth[record["id"]] is None for record in waiting) == 3  # blank sheets
+    written = [record for record in waiting if truth[record["id"]]]
+    readings = [(written[0], truth[written[0]["id"]], 0.9), (written[1], "sai", 0.9), (written[2], "x", 0.1)]
+    readings += [(record, "", 0.9) for record in waiting if truth[record["id"]] is None]
+    write_jsonl(tmp_path / "readings.jsonl", [
+        {"id": record["id"], "pred": text, "abstained": not text, "confidence": confidence,
+         "qtype": "transcription", "answers": [], "answerable": False, "question": record["question"]}
+        for record, text, confidence in readings
+    ])  # fmt: skip
+    options = ["--predictions", tmp_path / "readings.jsonl", "--output_dir", tmp_path / "added", "--export"]
+    command = [tmp_path / "data/unlabelled.jsonl", *options, "--accept_above", 0.5]
+    review.main([str(part) for part in command])
+    judged = pseudo_label_round_trip.judge_labels(tmp_path / "added/unlabelled.jsonl", truth)
+    assert judged == {"count": 5, "right": 4, "by_person": 0, "by_model": 5}
+    assert {record["answerable"] for record in read_records(tmp_path / "added/unlabelled.jsonl")} == {
+        True,
+        False,
+    }
 
 
 def test_the_benchmark_end_to_end_and_what_is_there_is_not_made_again(
