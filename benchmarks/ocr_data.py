@@ -39,7 +39,7 @@ SOURCES = {
     "new_typefaces_and_words": Sheets(HELD_OUT_TYPEFACES, "held_out", 0.0),
     "blank": Sheets(TYPEFACES, "known", 1.0),
 }
-TRAINING = Sheets(TYPEFACES, "known", 0.3)
+TRAINING = Sheets(TYPEFACES, "known", 0.2)
 MAX_BLANK_RATIO = 0.1
 BLANK_INK = 0.02
 """Share of a sheet's area; a lone word covers 2.5% of these sheets or more, a stain counts as ink."""

@@ -206,7 +206,7 @@ def test_the_benchmark_end_to_end_and_what_is_there_is_not_made_again(
         assert counts == dict.fromkeys(SOURCES, 2), reader
     train = read_records(output / "balanced" / "train.jsonl")
     assert summary["train_records"] == len(train) < 20 and summary["training"]["steps"] == 2
-    assert sum(record["answerable"] for record in train) == 14  # of the 20, 6 are blank
+    assert sum(record["answerable"] for record in train) == 16  # of the 20, 4 are blank
     sources = [row["source"] for row in read_lines(output / "test" / "test.jsonl")]
     assert sources == [source for source in SOURCES for _ in range(2)]
 
