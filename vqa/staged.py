@@ -46,7 +46,7 @@ def stage_runs(stages: dict[str, tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             if not finished and not args.dry_run:
                 raise UserError(f"--stage {wanted}: stage {name} before it has not run: {args.output_dir}")
             continue
-        if args.resume_from_checkpoint and finished:
+        if name and args.resume_from_checkpoint and finished:
             continue
         if name and is_main_process():
             Console().rule(f"stage {number} of {len(stages)}: {name}")
