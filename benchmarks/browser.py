@@ -87,10 +87,18 @@ class Browser:
     def wait_for(self, expression: str, seconds: float = 20) -> None:
         """Return when an expression is true; RuntimeError when it does not become so."""
         end = time.monotonic() + seconds
-        while not self.evaluate(expression):
+        while not self._holds(expression):
             if time.monotonic() > end:
                 raise RuntimeError(f"not true after {seconds} s: {expression}")
             time.sleep(0.005)
+
+    def _holds(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except RuntimeError as error:
+            if "navigated" in str(error):  # the page went away while it was asked: the next one is asked
+                return False
+            raise
 
     def open(self, url: str, ready: str = "document.readyState == 'complete'") -> None:
         """Go to an address and wait until `ready`, a JavaScript expression, is true there."""
