@@ -45,7 +45,6 @@ COMMANDS = {
         "copies of images with the evidence, or as much elsewhere, removed",
         "counterfactuals.main",
     ),
-    "captions": ("one question a picture, answered by its caption", "captions.main"),
     "traces": ("answers of a teacher that reads documents, for a student", "traces.main"),
     "review": ("accept, correct or reject predictions in the browser", "review.main"),
     "stats": ("tables, charts and a contact sheet", "stats.main"),

@@ -141,7 +141,7 @@ def test_captions_become_records(folder, tmp_path):
         row["caption"] = f"a {row['answers'][0]} patch" if number else None
     records = folder / "records/captioned.jsonl"
     records.write_text("".join(json.dumps(row) + "\n" for row in rows + [rows[1] | {"id": "again"}]))
-    result = run_script("prepare_data.py", "captions", records, "--output_dir", tmp_path / "captions")
+    result = run_script("-m", "vqa.preparation.captions", records, "--output_dir", tmp_path / "captions")
     assert result.returncode == 0, result.stderr
     (file,) = [path for path in (tmp_path / "captions").glob("*.jsonl") if path.name != "rejects.jsonl"]
     made = [json.loads(line) for line in file.read_text().splitlines()]

@@ -1,17 +1,18 @@
 """One question a picture, "describe the image", answered by the caption that its records hold.
 
 What a projector is warmed up on, before a model learns to answer:
-    python prepare_data.py captions data/easy_vqa --output_dir data/easy_vqa_captions
+    python -m vqa.preparation.captions data/easy_vqa --output_dir data/easy_vqa_captions
 
 The first caption of an image's records is taken. Records without a caption, and further ones of the same
 images, are counted in the manifest as filtered.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vqa.cli import option, parse_arguments, positional_first
+from vqa.cli import option, parse_arguments, positional_first, run
 from vqa.errors import UserError
 from vqa.preparation.folders import check_output_dir, default_output, read_folder, write_folder
 from vqa.preparation.summary import print_summary
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     """Read, choose, write."""
     argv = positional_first(argv, "records")
     (args,) = parse_arguments(
-        CaptionArguments, description=__doc__, argv=argv, prog="prepare_data.py captions"
+        CaptionArguments, description=__doc__, argv=argv, prog="vqa.preparation.captions"
     )
     if not args.question.strip():
         raise UserError("--question: empty")
@@ -84,3 +85,7 @@ def caption_records(records: Sequence[Record], question: str, filtered: Counter[
                 "box_images": [],
             }
     return list(chosen.values())
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))
