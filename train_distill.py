@@ -101,6 +101,8 @@ class VQADistillConfig(RecordTrainingArguments, SFTConfig, DistillationConfig):
             raise UserError(f"--sparse_size {self.sparse_size}: 1 or more")
         if self.method in ("dense", "on_policy") and not self.teacher_model_name_or_path and not self.plan:
             raise UserError(f"--method {self.method}: --teacher_model_name_or_path is needed")
+        if self.cache_only and self.method != "sparse":
+            raise UserError(f"--cache_only: only --method sparse has a cache, not {self.method}")
         if self.method == "sparse" and not self.cache_teacher:
             raise UserError("--method sparse: name the folder of the teacher's cache: --cache_teacher FOLDER")
         super().__post_init__()
@@ -156,6 +158,8 @@ def main() -> None:
     )
     check_pruning(pruning)
     if args.plan:
+        if not names.model_name_or_path:
+            raise UserError("--plan: name the model or its folder: --model_name_or_path")
         print_pruning_plan(names.model_name_or_path, pruning)
         return
     for arguments in pruning_rounds(names, args, pruning):
@@ -171,7 +175,7 @@ def train(
     training = prepare(data, names, args, TaughtCollator)
     if args.dry_run:
         if pruning.prune == "structured" and is_main_process():
-            print_pruning_plan(names.model_name_or_path, replace(pruning, prune_rounds=1))
+            print_pruning_plan(names.model_name_or_path, pruning)
         return
     checkpoint = runs.find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     training.check_labels()

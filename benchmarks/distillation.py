@@ -15,19 +15,17 @@ What is there already is not made again. Writes OUTPUT/DATASET/summary.json and 
 import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.medical import ROOT, script
 from benchmarks.medical_figures import interval
 from vqa.cli import option, parse_arguments, run
 from vqa.files import write_json, write_jsonl
 from vqa.models import load_model
 
-ROOT = Path(__file__).resolve().parent.parent
 TEACHERS = {"easy_vqa": "outputs/quickstart/model", "brain_atlas": "outputs/medical/brain_atlas/sft"}
 ARMS = {
     "untrained": ("--method", "traces", "--max_steps", 1, "--learning_rate", 1e-12),
@@ -54,18 +52,6 @@ class DistillationArguments:
     test_records: int = option(2000, "held-out questions, the first so many")
     jobs: int = option(2, "runs side by side, one thread each")
     output_dir: str = option("outputs/distill", "where runs and numbers go")
-
-
-def script(log: Path, name: str, *arguments: Any) -> None:
-    """Run one of the project's scripts with one thread, its output in a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, name, *map(str, arguments)]
-    with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file, stderr=file
-        )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: failed, see {log}")
 
 
 class Study:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.distillation import ROOT, script
+from benchmarks.medical import ROOT, script
 from vqa.cli import option, parse_arguments, run
 from vqa.files import write_json
 from vqa.models import load_model, load_processor

@@ -10,4 +10,5 @@ structured  which channels, heads and layers go, on the callback's schedule
 cut         a masked model as a smaller checkpoint
 widths      the widths that meet a number of parameters
 plan        parameters, bytes and FLOPs before and after, from a config alone
+training    what a training script does about all this, before, while and after it trains
 """
