@@ -185,7 +185,8 @@ def test_eager_attention_is_refused_by_name(tiny, records, tmp_path):
     assert allowed.returncode == 0, allowed.stderr
 
 
-def test_attention_that_ignores_the_mask_is_found_out(tiny, records, tmp_path):
+@pytest.mark.parametrize("bf16", ["true", "false"])
+def test_attention_that_ignores_the_mask_is_found_out(tiny, records, tmp_path, bf16):
     """A kernel registered as `sdpa` that looks at all earlier tokens, whatever the mask says."""
     (tmp_path / "sitecustomize.py").write_text(
         "import torch\n"
@@ -197,10 +198,25 @@ def test_attention_that_ignores_the_mask_is_found_out(tiny, records, tmp_path):
         "    return plain(query, key, value, attn_mask=attn_mask, **kwargs)\n"
         "torch.nn.functional.scaled_dot_product_attention = leaky\n"
     )
-    options = ["--max_steps", "1", "--group_by_image", "true"]
+    options = ["--max_steps", "1", "--group_by_image", "true", "--bf16", bf16]
     result = train(tiny / "llava", records, tmp_path / "out", *options, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 2, result.stderr
     assert "attention does not follow the mask" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_rounding_is_no_leak(tiny, records, tmp_path):
+    """Attention whose output, in bfloat16 alone, depends on how a batch is laid out."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import torch\n"
+        "plain = torch.nn.functional.scaled_dot_product_attention\n"
+        "def coarse(query, key, value, **kwargs):\n"
+        "    out = plain(query, key, value, **kwargs)\n"
+        "    return out * (1 + key.shape[-2] / 50) if query.dtype == torch.bfloat16 else out\n"
+        "torch.nn.functional.scaled_dot_product_attention = coarse\n"
+    )
+    options = ["--max_steps", "1", "--group_by_image", "true", "--bf16", "true"]
+    result = train(tiny / "llava", records, tmp_path / "out", *options, env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
 
 
 def test_blocks_of_logits_do_not_change_the_losses(tiny, records, tmp_path):

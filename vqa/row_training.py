@@ -3,7 +3,8 @@
 Order of records, planned batches, rates by part, means over supervised tokens, accuracy from real answers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -134,15 +135,34 @@ class TrainsOnRows(AnswersForReal):
             return
         training = model.training
         model.eval()
-        losses = []
-        for batch in (rows, [[record] for row in rows for record in row]):
-            joined = self.collator.join(self.collator.encode(batch))
-            inputs = attend_to_branches(self.model, self._prepare_inputs(joined))
-            loss = answer_loss(model, self.model.get_output_embeddings(), inputs, self.args.max_logits)
-            losses.append((loss.total / loss.count).item())
+
+        def losses() -> list[float]:
+            found = []
+            for batch in (rows, [[record] for row in rows for record in row]):
+                joined = self.collator.join(self.collator.encode(batch))
+                inputs = attend_to_branches(self.model, self._prepare_inputs(joined))
+                loss = answer_loss(model, self.model.get_output_embeddings(), inputs, self.args.max_logits)
+                found.append((loss.total / loss.count).item())
+            return found
+
+        autocast = self.args.bf16 or self.args.fp16
+        if autocast or self.model.dtype != torch.float32:
+            # Rounding alone moves the few tokens' loss by up to a percent: only float32 tells it from a leak.
+            compare_losses(*losses(), tolerance=2e-2)
+        if self.model.dtype == torch.float32:
+            with without_autocast(self.model) if autocast else nullcontext():
+                compare_losses(*losses(), tolerance=1e-5)
         model.train(training)
-        in_16_bits = self.args.bf16 or self.args.fp16 or self.model.dtype != torch.float32
-        compare_losses(*losses, tolerance=1e-3 if in_16_bits else 1e-5)
+
+
+@contextmanager
+def without_autocast(model: nn.Module) -> Iterator[None]:
+    """Take off the mixed precision that accelerate puts around the forward of a model."""
+    decorated = model.__dict__.pop("forward")
+    try:
+        yield
+    finally:
+        model.forward = decorated
 
 
 def compare_losses(grouped: float, single: float, tolerance: float) -> None:
