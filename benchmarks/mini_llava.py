@@ -250,7 +250,7 @@ def absent_questions(rows: list[dict[str, Any]], seed: int) -> list[dict[str, An
 
 
 def trained_parameters(folder: Path) -> int:
-    """Of an adapter with what trained whole beside it; else of the connector, the only other part that does."""
+    """Of an adapter and what trained whole beside it; else of the connector, which then trained alone."""
     path = folder / "adapter_model.safetensors"
     path = path if path.is_file() else folder / "model.safetensors"
     with safe_open(path, "pt") as weights:
