@@ -12,13 +12,14 @@ import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
 import gradio as gr
 import torch
 
+from vqa.abstention_file import AbstentionArguments, read_threshold, weights_sha256
 from vqa.adapters import with_adapter
 from vqa.answer_settings import answer_settings
 from vqa.cli import option, parse_arguments, run
@@ -61,6 +62,9 @@ class DemoArguments:
     image_root: str | None = option(None, "folder that its image paths start from; default: the manifest's")
     num_examples: int = option(10, "examples to offer, each another picture of the file's first ones")
     abstain_below: float = option(0.0, "answers of less confidence are withheld; where the slider stands")
+    target_risk: float | None = option(
+        None, "in its place the threshold that predict.py keeps with the checkpoint for this share of errors"
+    )
     method: str = option("telea", f"how boxes are removed: {', '.join(METHODS)}")
 
     # Server
@@ -83,6 +87,8 @@ class DemoArguments:
             raise UserError(f"--max_upload_mb {self.max_upload_mb}: more than 0")
         if not 0 <= self.abstain_below <= 1:
             raise UserError(f"--abstain_below {self.abstain_below}: from 0 to 1")
+        if self.abstain_below and self.target_risk is not None:
+            raise UserError("give --abstain_below or --target_risk, not both")
 
 
 def main() -> None:
@@ -95,6 +101,8 @@ def main() -> None:
         found = read_records(args.examples, args.image_root, args.max_image_pixels, limit=limit)
         examples = pick_examples(found, args.num_examples)
     asker = load_asker(args)
+    if args.target_risk is not None:
+        args.abstain_below = kept_threshold(args, asker)
     with private_cache():
         page = build_page(asker, examples, args)
         theme = gr.themes.Base(
@@ -113,6 +121,19 @@ def load_asker(args: DemoArguments) -> Asker:
     if args.adapter:
         model = with_adapter(model, args.adapter)
     return Asker(model.eval(), encoder, answers, args.max_image_pixels, args.max_new_tokens)
+
+
+def kept_threshold(args: DemoArguments, asker: Asker) -> float:
+    """The threshold that `predict.py --target_risk` chose for answers as the page gives them.
+
+    Raises:
+        UserError: as `vqa.abstention_file.read_threshold`.
+    """
+    checkpoint = args.adapter or args.model_name_or_path
+    path = AbstentionArguments(target_risk=args.target_risk).path(checkpoint)
+    how = {"decoding": "constrained", "engine": "transformers", "ground": None, "answer_from_ocr": False}
+    settings = asdict(asker.answers) | how | {"weights": weights_sha256(checkpoint)}
+    return read_threshold(path, args.target_risk, None, settings)
 
 
 def build_page(asker: Asker, examples: list[Record], args: DemoArguments) -> gr.Blocks:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import demo
+import predict
 from benchmarks.browser import Browser
 from tests.helpers import COLORS, ROOT, run_main, save_structured_model, write_structured_records
 from vqa.answer_settings import AnswerSettings
@@ -229,6 +230,7 @@ def test_a_taken_port_is_said(capsys):
         ([], "--model_name_or_path is needed"),
         (["--method", "paint"], "--method paint: choose from telea, blur, mean"),
         (["--abstain_below", "1.5"], "--abstain_below 1.5: from 0 to 1"),
+        (["--abstain_below", "0.5", "--target_risk", "0.1"], "not both"),
         (["--max_upload_mb", "0"], "--max_upload_mb 0.0: more than 0"),
         (["--max_queue", "0"], "--max_queue 0: 1 or more"),
         (["--examples", "missing.jsonl"], "missing.jsonl"),
@@ -337,6 +339,17 @@ def test_control_elsewhere_and_what_cannot_be_removed(app):
             without(client, boxes)
     with pytest.raises(AppError, match="no room for as much elsewhere"):
         without(client, PATCH, elsewhere=True)
+
+
+def test_the_threshold_that_predict_keeps_is_where_the_slider_stands(app):
+    model, records = app.model, app.records
+    risk = ["--target_risk", "0.9"]
+    with pytest.raises(UserError, match="abstention.json does not exist; give --calibration_file to make it"):
+        run_main(demo, "--model_name_or_path", str(model), *risk, "--port", 0)
+    run_main(predict, "--model_name_or_path", str(model), *risk, "--calibration_file", str(records))
+    kept = json.loads((model / "abstention.json").read_text(encoding="utf-8"))["threshold"]
+    args = demo.DemoArguments(model_name_or_path=str(model), target_risk=0.9)
+    assert demo.kept_threshold(args, demo.load_asker(args)) == kept
 
 
 def test_question_types_are_inferred_and_low_confidence_is_withheld(app):
