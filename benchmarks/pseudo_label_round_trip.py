@@ -159,9 +159,15 @@ def draw_handwriting(
 
 
 def call(*command: object) -> float:
-    """Run one of the project's commands; seconds it took."""
+    """Run one of the project's commands; seconds it took.
+
+    Raises:
+        UserError: it failed, and has said why.
+    """
     start = time.monotonic()
-    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=False)
+    if done.returncode:
+        raise UserError(f"{' '.join(map(str, command[:2]))}: failed, exit code {done.returncode}")
     return time.monotonic() - start
 
 
