@@ -58,7 +58,13 @@ from vqa.errors import UserError
 from vqa.feature_cache import image_paths, use_cached_features
 from vqa.inference import decide
 from vqa.models import load_model, load_processor
-from vqa.prediction_arguments import QUESTIONS_NEEDED, PredictArguments, fingerprint, resolve_answers
+from vqa.prediction_arguments import (
+    QUESTIONS_NEEDED,
+    PredictArguments,
+    fingerprint,
+    resolve_answers,
+    resolve_grouping,
+)
 from vqa.prediction_benchmark import benchmark, benchmark_text
 from vqa.prediction_loop import Asker, answer_records
 from vqa.prediction_runs import PartialPredictions, check_confidence, describe, prediction_line, read_meta
@@ -78,6 +84,7 @@ def main() -> None:
     if only_calibrate and (abstention.calibration_file is None or args.benchmark is not None):
         raise UserError(QUESTIONS_NEEDED)
     answers = resolve_answers(args)
+    args.group_by_image = resolve_grouping(args)
     if args.ground and answers.style != "structured":
         raise UserError(f"--ground ocr: answers of the style {answers.style} hold no boxes")
     waits_long = InitProcessGroupKwargs(timeout=timedelta(days=7))  # for the process with the longest answers

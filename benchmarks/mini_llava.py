@@ -75,7 +75,7 @@ SPECIALISE = {
     "learning_rate": 2e-4,
     "connector_learning_rate": 2e-4,
 }
-TESTS = ("easy", "absent", "screens")
+TESTS = ("shapes", "screens")
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Study:
         self.data = self.output / "data"
 
     def make_data(self) -> None:
-        """Folders `easy`, `absent` and `screens` with both splits; `captions`; `NAME_answerable`."""
+        """Folders `easy`, `absent`, both together (`shapes`), `screens`; `captions`; `screens_answerable`."""
         if (self.data / "manifest.json").is_file():
             return
         pictures = {"train": self.args.train_pictures, "test": self.args.test_pictures}
@@ -111,7 +111,9 @@ class Study:
         for split in ("train", "test"):
             rows = list(first_pictures(EASY / f"{split}.jsonl", pictures[split]))
             self.write("easy", split, rows)
-            self.write("absent", split, absent_questions(rows, self.args.seed))
+            absent = absent_questions(rows, self.args.seed)
+            self.write("absent", split, absent)
+            self.write("shapes", split, sorted(rows + absent, key=lambda row: row["meta"]["image_id"]))
             script(
                 self.data / f"screens_{split}.log",
                 *("prepare_data.py", "synth", "ui", "--output_dir", self.data / "screens", "--split", split),
@@ -183,15 +185,15 @@ class Study:
         if not options["lora_rank"]:
             options = {key: value for key, value in options.items() if key not in LORA}
         files = ["easy", "screens_answerable"] if name == ANSWERABLE_ONLY else ["easy", "absent", "screens"]
-        return self.train(name, self.output / f"warm_up_{connector}", files, options)
+        return self.train(name, self.warm_up(connector), files, options)
 
     def run(self) -> dict[str, dict[str, Any]]:
         """All runs: name -> its numbers."""
         self.make_data()
-        for connector in CONNECTORS:
-            self.warm_up(connector)
+        self.warm_up("mlp")
         with ThreadPoolExecutor(self.args.jobs) as pool:
             models = dict(zip(self.args.arms, pool.map(self.arm, self.args.arms), strict=True))
+        models["untrained"] = self.output / "warm_up_mlp/start"
         models["stage 1: captions"] = self.output / "warm_up_mlp"
         options = {**INSTRUCTIONS, **LORA, **SPECIALISE, "max_steps": self.args.specialise_steps}
         models["stage 3: specialised"] = self.train("specialised", models[MAIN], ["easy", "absent"], options)
@@ -200,27 +202,31 @@ class Study:
         return {name: self.row(model, judged[name]) for name, model in models.items()}
 
     def row(self, model: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-        """The numbers of one model."""
+        """The numbers of one model, and of its training if it had one."""
+        shapes, screens = metrics["shapes"], metrics["screens"]
+        row = {
+            "accuracy": shapes["by_source"]["easy_vqa"]["accuracy"],
+            "interval": shapes["intervals"]["by_source/easy_vqa/accuracy"],
+            "by_type": {kind: value["accuracy"] for kind, value in shapes["by_question_type"].items()},
+            "abstention": shapes["abstention"],
+            "selective": shapes["selective"],
+            "screens": screens["overall"]["accuracy"],
+            "abstention_screens": screens["abstention"],
+        }
         folder = model.parent if model.name == "merged" else model
+        if not (folder / "run.json").is_file():
+            return row
         run_file = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         losses = [line["loss"] for line in run_file["log"] if "loss" in line]
-        return {
-            "accuracy": metrics["easy"]["overall"]["accuracy"],
-            "interval": metrics["easy"]["intervals"].get("overall/accuracy"),
-            "by_type": {
-                kind: value["accuracy"] for kind, value in metrics["easy"]["by_question_type"].items()
-            },
-            "over_abstention": metrics["easy"]["abstention"]["over_abstention_rate"],
-            "hallucination_absent": metrics["absent"]["abstention"]["hallucination_rate"],
-            "screens": metrics["screens"]["overall"]["accuracy"],
-            "hallucination_screens": metrics["screens"]["abstention"]["hallucination_rate"],
-            "over_abstention_screens": metrics["screens"]["abstention"]["over_abstention_rate"],
+        return row | {
+            "run": f"{folder.relative_to(self.output)}/run.json",
+            "commit": run_file["git"]["commit"][:7],
             "loss_first": sum(losses[:4]) / len(losses[:4]),
             "loss_last": sum(losses[-4:]) / len(losses[-4:]),
             "steps": run_file["steps"],
             "train_seconds": run_file["train_seconds"],
             "peak_bytes": run_file["peak_memory_bytes"],
-            "trainable": trained_parameters(folder),
+            "trained": trained_parameters(folder),
         }
 
 
@@ -261,27 +267,32 @@ def trained_parameters(folder: Path) -> int:
         )
 
 
-def print_tables(rows: dict[str, dict[str, Any]]) -> None:
-    """In Markdown."""
-    print("| | trains | steps | loss | easy-VQA | answers to absent things | screens | hallucinated there "
-          "| minutes | peak GiB |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Training and test of each model, in Markdown."""
+    heads = (
+        "", "trains", "steps", "loss, first and last 20", "easy-VQA", "answers what is not there",
+        "withholds what is", "AURC", "screens", "answers what is not there", "minutes", "peak GiB", "run",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, row in rows.items():
-        low_high = row["interval"]
-        interval = f" ({100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})" if low_high else ""
-        cells = [
-            name,
-            f"{row['trainable'] / 1e6:.2f}M",
-            str(row["steps"]),
-            f"{row['loss_first']:.3f} to {row['loss_last']:.3f}",
-            f"{100 * row['accuracy']:.1f}%{interval}",
-            f"{100 * row['hallucination_absent']:.1f}%",
-            f"{100 * row['screens']:.1f}%",
-            f"{100 * row['hallucination_screens']:.1f}%",
-            f"{row['train_seconds'] / 60:.1f}",
-            f"{row['peak_bytes'] / 2**30:.2f}",
-        ]
-        print("| " + " | ".join(cells) + " |")
+        low, high = row["interval"]
+        training = ("", "", "")
+        cost = ("", "", "")
+        if "run" in row:
+            losses = f"{row['loss_first']:.2f}, {row['loss_last']:.2f}"
+            training = (f"{row['trained'] / 1e6:.2f}M", str(row["steps"]), losses)
+            minutes, memory = row["train_seconds"] / 60, row["peak_bytes"] / 2**30
+            cost = (f"{minutes:.1f}", f"{memory:.1f}", f"`{row['run']}`, {row['commit']}")
+        tested = (
+            f"{row['accuracy']:.1%} ({100 * low:.1f} to {100 * high:.1f})",
+            f"{row['abstention']['hallucination_rate']:.1%}",
+            f"{row['abstention']['over_abstention_rate']:.1%}",
+            f"{row['selective']['aurc']:.3f}",
+            f"{row['screens']:.1%}",
+            f"{row['abstention_screens']['hallucination_rate']:.1%}",
+        )
+        lines.append(f"| {' | '.join((name, *training, *tested, *cost))} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -290,7 +301,7 @@ def main() -> None:
     study = Study(args)
     rows = study.run()
     write_json(study.output / "summary.json", rows)
-    print_tables(rows)
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, ProcessorMixin, Trainer, set_seed
 from vqa import plans, runs
 from vqa.adapters import save_merged
 from vqa.arguments import DataArguments, ModelArguments, build_model, load_records
-from vqa.branches import check_kernel
+from vqa.branches import check_kernel, may_share_rows
 from vqa.cli import is_main_process
 from vqa.collators import AnswerCollator
 from vqa.encoding import PromptEncoder
@@ -126,6 +126,8 @@ def prepare(
 
     model, processor, lora = build_model(names, args)
     plans.check_trainable(plans.parameter_counts(model, lora))
+    if not may_share_rows(model.config, args.group_by_image):
+        args.group_by_image = False
     encoder = collator = None
     if processor is not None:
         limits = {"min_pixels": names.min_pixels, "max_pixels": names.max_pixels}

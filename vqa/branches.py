@@ -166,6 +166,24 @@ def attention_kernel(model: nn.Module) -> str:
     return model.config.get_text_config()._attn_implementation
 
 
+def may_share_rows(config: Any, asked: bool | None) -> bool:
+    """Whether questions of an image can share a row in a model of this config.
+
+    Args:
+        asked: `--group_by_image`; None where it was left open.
+
+    Raises:
+        UserError: it was asked for, and they cannot.
+    """
+    possible = family_of(config).shares_rows
+    if asked and not possible:
+        raise UserError(
+            f"--group_by_image true: {config.model_type} makes masks of its own, under which questions of a "
+            "row would see each other; use --group_by_image false"
+        )
+    return possible
+
+
 def check_kernel(model: nn.Module, remedy: str = "--group_by_image false") -> None:
     """Refuse an attention implementation under which questions of a row would see each other.
 

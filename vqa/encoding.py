@@ -22,6 +22,7 @@ from vqa.images import DEFAULT_MAX_PIXELS, open_image
 from vqa.prompts import build_prompt
 
 IGNORED = -100
+GEMMA_PROCESSOR = "Gemma3Processor"
 QWEN_PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
@@ -45,6 +46,11 @@ class PromptEncoder:
 
     Attributes:
         open: an image by its path; another function may give images that lie in no file.
+        image_token_id: the token whose embeddings become an image's features.
+        token_types: the model's input that says which tokens those are; None where it asks for none.
+
+    Raises:
+        UserError: pixel limits for a family that has none, or a processor that cuts images into crops.
     """
 
     def __init__(
@@ -65,6 +71,17 @@ class PromptEncoder:
             raise UserError(
                 "--min_pixels and --max_pixels serve the Qwen families; others take their processor's size"
             )
+        self.is_gemma = type(processor).__name__ == GEMMA_PROCESSOR
+        if self.is_gemma and processor.image_processor.do_pan_and_scan:
+            raise UserError(
+                "do_pan_and_scan: images cut into crops are not supported; set it to false in the model's "
+                "preprocessor_config.json or processor_config.json"
+            )
+        # Gemma's `processor.image_token` stands in the text, and becomes a token before and one after these.
+        self.image_token_id = self.tokenizer.image_token_id if self.is_gemma else processor.image_token_id
+        self.token_types = (
+            "mm_token_type_ids" if self.is_qwen else "token_type_ids" if self.is_gemma else None
+        )
         self.pixel_limits = {
             name: limit for name, limit in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if limit
         }
@@ -159,6 +176,9 @@ class PromptEncoder:
             if not images:
                 prompts.append(EncodedPrompt(self._text_ids(text), {}, []))
                 continue
+            if self.is_gemma:  # the newlines that it puts around an image merge with the text's own
+                prompts.append(self._encode_one(record["images"], text))
+                continue
             upto_image, after_image = self._around_last_image(text)
             if images in first:
                 prompt, same, shared = first[images]
@@ -192,7 +212,7 @@ class PromptEncoder:
             )
         )
         input_ids = encoded.pop("input_ids")[0].tolist()
-        for name in ("attention_mask", "mm_token_type_ids"):
+        for name in ("attention_mask", "mm_token_type_ids", "token_type_ids"):
             encoded.pop(name, None)
         return EncodedPrompt(input_ids, encoded, [image.size for image in images])
 
@@ -211,8 +231,9 @@ class PromptEncoder:
 
         Returns:
             `input_ids` and `attention_mask`, both (batch, length), the image tensors the model takes
-            (concatenated over images), `mm_token_type_ids` where the family needs it, and with completions
-            `labels` (batch, length): the completion's ids, `IGNORED` elsewhere.
+            (concatenated over images), (batch, length) `mm_token_type_ids` or `token_type_ids` (1 on image
+            tokens) where the family needs them, and with completions `labels` (batch, length): the
+            completion's ids, `IGNORED` elsewhere.
         """
         rows = [prompt.input_ids for prompt in encoded]
         if completions is not None:
@@ -235,8 +256,8 @@ class PromptEncoder:
         """The images of a batch's rows joined, in the rows' order, and what a family needs to place them."""
         with_images = [inputs for inputs in image_inputs if inputs]
         tensors = concatenate(with_images) if with_images else {}
-        if self.is_qwen:
-            tensors["mm_token_type_ids"] = (input_ids == self.processor.image_token_id).int()
+        if self.token_types is not None:
+            tensors[self.token_types] = (input_ids == self.image_token_id).int()
         return tensors
 
 

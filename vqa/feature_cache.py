@@ -209,7 +209,7 @@ def tower_features(model: nn.Module, encoder: "PromptEncoder", prompts: list) ->
     batch = {
         name: value.to(model.device)
         for name, value in encoder.batch(prompts).items()
-        if name not in ("input_ids", "attention_mask", "mm_token_type_ids")
+        if name not in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
     }
     features = connector_inputs(inner, inner.get_image_features, batch)
     if "image_grid_thw" in batch:
@@ -247,7 +247,7 @@ def connector_inputs(
 
 
 def _connectors(inner: nn.Module) -> list[nn.Module]:
-    if inner.config.model_type in _LLAVA:
+    if inner.config.model_type in (*_LLAVA, "gemma3"):
         return [inner.multi_modal_projector]
     if inner.config.model_type in ("idefics3", "smolvlm"):
         return [inner.connector]

@@ -74,7 +74,7 @@ def image_token_counter(encoder: "PromptEncoder") -> Counter:
     if kind in ("Idefics3Processor", "SmolVLMProcessor") and image_processor.do_image_splitting:
         edges = image_processor.size["longest_edge"], image_processor.max_image_size["longest_edge"]
         return cache(idefics_tokens(*edges, processor.image_seq_len))
-    if kind in ("LlavaProcessor", "LlavaPerceiverProcessor"):  # one size for all
+    if kind in ("LlavaProcessor", "LlavaPerceiverProcessor", "Gemma3Processor"):  # one size for all
         blank = cache(lambda: _processed(encoder, 64, 64))
         return lambda width, height: blank()
     return cache(lambda width, height: _processed(encoder, width, height))

@@ -33,11 +33,17 @@ PARTS = ("vision", "connector", "llm")
 
 @dataclass(frozen=True)
 class Family:
-    """Where a family keeps its parts: prefixes of parameter names below `model.`; the rest is the LLM."""
+    """Where a family keeps its parts: prefixes of parameter names below `model.`; the rest is the LLM.
+
+    Attributes:
+        mrope: an image takes fewer positions than it has tokens.
+        shares_rows: a mask made here can let several questions follow one image (vqa/branches.py).
+    """
 
     vision: tuple[str, ...]
     connector: tuple[str, ...]
     mrope: bool = False
+    shares_rows: bool = True
 
     def part_of(self, name: str) -> str:
         """The part (`vision`, `connector` or `llm`) that a parameter or module belongs to."""
@@ -52,6 +58,8 @@ class Family:
 _LLAVA = Family(vision=("vision_tower",), connector=("multi_modal_projector", "image_newline"))
 _IDEFICS = Family(vision=("vision_model",), connector=("connector",))
 _QWEN = Family(vision=("visual",), connector=("visual.merger", "visual.deepstack_merger_list"), mrope=True)
+# The tokens of an image see each other in both directions, and most layers no more than a window of tokens.
+_GEMMA = Family(vision=("vision_tower",), connector=("multi_modal_projector",), shares_rows=False)
 FAMILIES = {
     "llava": _LLAVA,
     "llava_perceiver": _LLAVA,
@@ -62,6 +70,7 @@ FAMILIES = {
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,
+    "gemma3": _GEMMA,
 }
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from vqa.answer_settings import AnswerSettings, answer_settings
+from vqa.branches import may_share_rows
 from vqa.cli import option
 from vqa.documents.ocr import OcrArguments
 from vqa.errors import UserError
 from vqa.files import sha256_file
 from vqa.images import DEFAULT_MAX_PIXELS
 from vqa.inference import DECODINGS
+from vqa.models import load_config
 from vqa.prediction_runs import model_files
 from vqa.prompts import BOX_FORMATS, STYLES
 from vqa.questions import QUESTION_TYPES
@@ -65,7 +67,9 @@ class PredictArguments:
     batch_size: int | None = option(
         None, "questions a batch on each device; default: 8, or 64 where images have two or more questions"
     )
-    group_by_image: bool = option(True, "run each image once for all its questions")
+    group_by_image: bool | None = option(
+        None, "run each image once for all its questions; default: where the model's family can"
+    )
     cache_vision_features: str | None = option(None, "folder to keep each image's vision features in")
     benchmark: int | None = option(None, "answer so many questions, say how fast, and write no predictions")
 
@@ -124,6 +128,12 @@ def resolve_answers(args: PredictArguments) -> AnswerSettings:
         min_pixels=args.min_pixels,
         max_pixels=args.max_pixels,
     )
+
+
+def resolve_grouping(args: PredictArguments) -> bool:
+    """As given, else whatever the model's family can."""
+    possible = may_share_rows(load_config(args.model_name_or_path), args.group_by_image)
+    return possible if args.group_by_image is None else args.group_by_image
 
 
 def fingerprint(

@@ -82,8 +82,10 @@ def prefill(
         for index in members:
             row_of[index], rests[index] = row, prompts[index].input_ids[count:]
     batch = to_device(encoder.batch(prefixes), model.device)
-    cache = model(**batch, use_cache=True, logits_to_keep=1).past_key_values
-    if not _has_rows(cache):
+    cache = None
+    if family_of(model.config).shares_rows:
+        cache = model(**batch, use_cache=True, logits_to_keep=1).past_key_values
+    if cache is not None and not _has_rows(cache):
         cache = None
         warnings.warn(
             f"{type(model).__name__} keeps a cache that cannot be copied by row: "

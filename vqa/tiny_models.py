@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from vqa.prompts import SYSTEM_LINES
+from vqa.tiny_gemma3 import SPECIAL_TOKENS, tiny_gemma3
 
 TINY_FAMILIES = ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm")
 
@@ -77,6 +78,7 @@ def build_tiny_model(family: str, seed: int = 0) -> tuple[PreTrainedModel, Proce
         "qwen3_vl": _qwen3_vl,
         "idefics3": _idefics3,
         "smolvlm": _smolvlm,
+        "gemma3": lambda: tiny_gemma3(_tokenizer(SPECIAL_TOKENS, "<eos>")),
     }[family]()
     tokenizer = processor.tokenizer
     for config in (model.config.get_text_config(), model.generation_config):

@@ -104,7 +104,7 @@ def check_supervision(collator: AnswerCollator, records: list[dict[str, Any]]) -
             tokens decode to something other than its answer.
     """
     encoder = collator.encoder
-    image_token = encoder.processor.image_token_id
+    image_token = encoder.image_token_id
     for record in records:
         batch = collator([record])
         labels = batch["labels"][0]

@@ -43,10 +43,7 @@ PRUNABLE = {
     "qwen2_vl": PrunableFamily(FAMILIES["qwen2_vl"], tied_heads=True),
     "qwen2_5_vl": PrunableFamily(FAMILIES["qwen2_5_vl"], tied_heads=True),
     "qwen3_vl": PrunableFamily(FAMILIES["qwen3_vl"]),
-    "gemma3": PrunableFamily(
-        Family(vision=("vision_tower",), connector=("multi_modal_projector",)),
-        towers=("siglip_vision_model",),
-    ),
+    "gemma3": PrunableFamily(FAMILIES["gemma3"], towers=("siglip_vision_model",)),
     "llava": PrunableFamily(
         FAMILIES["llava"],
         text_types=("llama", "qwen2", "qwen3"),
