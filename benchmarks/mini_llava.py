@@ -139,7 +139,7 @@ class Study:
 
     def train(self, name: str, start: Path | None, files: list[str], options: dict[str, Any]) -> Path:
         """A run of train_sft.py from a model, or from the parts, where it has not been made."""
-        folder = self.output / re.sub(r"\W+", "_", name).strip("_").lower()
+        folder = self.output / folder_name(name)
         if not (folder / "run.json").is_file():
             config = {**TRAINING, **options, "seed": self.args.seed, "output_dir": str(folder)}
             config["train_files"] = [str(self.data / f"{file}/train.jsonl") for file in files]
@@ -156,7 +156,7 @@ class Study:
         """Of each test file, metrics.json of a model."""
         found = {}
         for test in TESTS:
-            folder = self.output / "answers" / re.sub(r"\W+", "_", name).strip("_").lower() / test
+            folder = self.output / "answers" / folder_name(name) / test
             answers = folder / "test.jsonl"
             if not answers.is_file():
                 script(
@@ -228,6 +228,11 @@ class Study:
             "peak_bytes": run_file["peak_memory_bytes"],
             "trained": trained_parameters(folder),
         }
+
+
+def folder_name(name: str) -> str:
+    """The folder of a run."""
+    return re.sub(r"\W+", "_", name).strip("_").lower()
 
 
 def first_pictures(path: Path, count: int) -> Iterator[dict[str, Any]]:
