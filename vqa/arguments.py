@@ -84,6 +84,8 @@ class TrainerArguments:
         if self.bf16 is None:
             self.bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported() and not self.fp16
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
+        # To transformers None is off, too, and False an option by an old name, of which it warns.
+        self.gradient_checkpointing = self.gradient_checkpointing or None
         super().__post_init__()
         allow_fsdp_on_cpu()
 
