@@ -16,7 +16,8 @@ person, add to a small labelled set. What it does not: that the model reads. It 
 that is not among them it cannot name. And a person makes mistakes, which the stand-in does not.
 
 With --pictures handwriting the pictures are words of Vietnamese handwriting, some sheets blank in place of
-blotted, and the model is to spell what it reads: the table has its error rate in characters.
+blotted, and the model is to spell what it reads: the table has its error rate in characters. With
+--typefaces new --base outputs/ocr/fine-tuned a reader of other hands meets three new ones.
 
 Prints a table and writes outputs/benchmarks/pseudo_label_round_trip.json (_handwriting.json). Needs
 `chromium` on PATH; with --review 0 nobody looks at anything, and the confident readings alone are added.
@@ -53,6 +54,7 @@ from benchmarks.browser import ReviewPage  # noqa: E402
 OUTPUT = ROOT / "outputs/benchmarks"
 FONTS = ROOT / DEFAULT_FOLDER  # filled by `make fonts`; without it there are three typefaces
 CONFIGS = {"words": "configs/quickstart/train.yaml", "handwriting": "configs/ocr/sft_handwriting_small.yaml"}
+TYPEFACES = {"known": ocr_data.TYPEFACES, "new": ocr_data.HELD_OUT_TYPEFACES}
 QUESTION = "What word is written in the picture?"
 SIDE = 168  # pixels of a picture
 WORDS = """
@@ -67,6 +69,7 @@ class RoundTripArguments:
     """How much to draw, to review and to train."""
 
     pictures: str = option("words", "words of forms, or handwriting: the OCR recipe's sheets")
+    typefaces: str = option("known", "of handwriting: known, or new, those of benchmarks.ocr's tests")
     base: str = option("models/tiny-vqa-base", "the model that every training starts from")
     work_dir: str = option("outputs/round_trip", "pictures, models, predictions; an earlier one is replaced")
     labelled: int = option(400, "pictures with their word")
@@ -83,6 +86,8 @@ class RoundTripArguments:
     def __post_init__(self) -> None:
         if self.pictures not in CONFIGS:
             raise UserError(f"--pictures {self.pictures}: choose {' or '.join(CONFIGS)}")
+        if self.typefaces not in TYPEFACES:
+            raise UserError(f"--typefaces {self.typefaces}: choose {' or '.join(TYPEFACES)}")
 
 
 def draw_word(rng: random.Random, word: str, fonts: list[str]) -> Image.Image:
@@ -145,12 +150,12 @@ def draw_records(
 
 
 def draw_handwriting(
-    folder: Path, counts: Mapping[str, int], seed: int, blank: float
+    folder: Path, counts: Mapping[str, int], seed: int, blank: float, typefaces: str
 ) -> dict[str, str | None]:
     """As `draw_records`, of sheets of handwriting that `prepare_data.py synth` draws."""
     truth: dict[str, str | None] = {}
     for number, (name, count) in enumerate(counts.items()):
-        sheets = ocr_data.Sheets(ocr_data.TYPEFACES, "known", blank if name == "unlabelled" else 0.0)
+        sheets = ocr_data.Sheets(TYPEFACES[typefaces], "known", blank if name == "unlabelled" else 0.0)
         rows = ocr_data.read_lines(ocr_data.draw(folder / "drawn", name, count, seed + number, sheets, FONTS))
         truth |= {row["id"]: next(iter(row["answers"]), None) for row in rows}
         write_jsonl(folder / f"{name}.jsonl", ocr_data.unlabelled(rows) if name == "unlabelled" else rows)
@@ -233,8 +238,10 @@ def main() -> None:
     work = (ROOT / args.work_dir).resolve()
     shutil.rmtree(work, ignore_errors=True)
     counts = {"labelled": args.labelled, "unlabelled": args.unlabelled, "test": args.test}
-    draw = draw_handwriting if args.pictures == "handwriting" else draw_records
-    truth = draw(work / "data", counts, args.seed, args.blotted)
+    if args.pictures == "handwriting":
+        truth = draw_handwriting(work / "data", counts, args.seed, args.blotted, args.typefaces)
+    else:
+        truth = draw_records(work / "data", counts, args.seed, args.blotted)
     labelled, unlabelled, test_file = (work / f"data/{name}.jsonl" for name in counts)
 
     def arm(name: str, added: list[Path]) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class _GrammarMask(LogitsProcessor):
     ) -> None:
         vocabulary = model.config.get_text_config().vocab_size
         self.end_tokens = end_tokens
+        self.other_ends = sorted(end_tokens - {encoder.end_token_id})
         self.ids: list[list[int]] = [[] for _ in grammars]
         self.log_probs: list[list[float]] = [[] for _ in grammars]
         self.finished = [False] * len(grammars)
@@ -124,6 +125,7 @@ class _GrammarMask(LogitsProcessor):
             for row, matcher in enumerate(self.matchers):
                 if matcher is not None and not matcher.is_terminated():
                     matcher.fill_next_token_bitmask(self.bitmask, row)
+                    masked[row, self.other_ends] = -torch.inf  # a grammar of any text takes their names for it
             xgrammar.apply_token_bitmask_inplace(masked, self.bitmask.to(scores.device))
         chosen = masked.argmax(-1)
         log_probs = (scores.gather(-1, chosen[:, None])[:, 0] - log_norms).tolist()

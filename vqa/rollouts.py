@@ -105,6 +105,8 @@ def rollout_processor(processor: ProcessorMixin, encoder: PromptEncoder) -> Proc
     processor.tokenizer.padding_side = "left"
     if encoder.is_qwen:
         processor.image_processor.do_resize = False
+    if encoder.is_gemma:  # its template writes the token, and TRL tokenises what the template wrote
+        processor.tokenizer.add_bos_token = False
     return processor
 
 

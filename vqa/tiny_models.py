@@ -82,7 +82,7 @@ def build_tiny_model(family: str, seed: int = 0) -> tuple[PreTrainedModel, Proce
     }[family]()
     tokenizer = processor.tokenizer
     for config in (model.config.get_text_config(), model.generation_config):
-        config.bos_token_id = None
+        config.bos_token_id = tokenizer.bos_token_id
         config.eos_token_id = tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.do_sample = False
