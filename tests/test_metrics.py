@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from vqa.errors import UserError
+from vqa.exports import write_table
 from vqa.metrics.bootstrap import clustered_intervals, percentile_interval, resampled_counts
 from vqa.metrics.confidence_intervals import confidence_intervals
 from vqa.metrics.grounding import best_iou, box_iou
@@ -335,6 +336,25 @@ def test_absent_inputs_are_null_and_not_zero():
     assert metrics["selective"]["aurc"] is None
     assert set(metrics["selective"]["coverage_at_risk"].values()) == {None}
     assert metrics["intervals"]["overall/accuracy"] is None
+
+
+def test_sources_that_are_read_have_error_rates_of_their_own():
+    read = {"qtype": "transcription"}
+    lines = [
+        _line(0, pred="abcd", answers=["abce"], gt="abce", source="hand", **read),
+        _line(1, pred="to day", answers=["to day"], gt="to day", source="hand", **read),
+        _line(2, pred="", answers=["xy"], gt="xy", source="print", abstained=True, **read),
+        _line(3, source="other"),
+    ]
+    metrics = summarize(lines, [False, True, False, True])
+    hand = {"count": 2, "correct": 1, "accuracy": 0.5, "exact_match": 0.5, "cer": 1 / 10, "wer": 1 / 3}
+    assert metrics["by_source"]["hand"] == pytest.approx(hand)
+    assert metrics["by_source"]["print"]["cer"] == metrics["by_source"]["print"]["wer"] == 1.0
+    assert set(metrics["by_source"]["other"]) == {"count", "correct", "accuracy"}
+    assert metrics["intervals"]["by_source/print/cer"] is None  # one picture
+    low, high = metrics["intervals"]["by_source/hand/cer"]
+    assert 0 <= low <= 1 / 10 <= high <= 1
+    assert "by_source/hand/wer,0.33" in write_table(metrics, "csv")
 
 
 def test_one_missing_confidence_makes_confidence_metrics_null():

@@ -14,7 +14,7 @@ from vqa.files import write_jsonl
 
 TABLE_FORMATS = ("csv", "markdown")
 COLUMNS = ("metric", "value", "low", "high", "correct", "count")
-# Of these metrics each name has a row for its accuracy, with the count beside it.
+# Of these metrics each name has a row for its accuracy, with the count beside it; a source that is read more.
 GROUPED = ("by_question_type", "by_source")
 _DOC_FIELDS = ("id", "question", "answers", "answerable", "qtype", "answer_candidates", "source", "images")
 
@@ -101,6 +101,8 @@ def _rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
         for name, group in metrics[key].items():
             counts = {"correct": group["correct"], "count": group["count"]}
             yield {"metric": f"{key}/{name}/accuracy", "value": group["accuracy"], **counts}
+            for rate in (rate for rate in ("exact_match", "cer", "wer") if rate in group):
+                yield {"metric": f"{key}/{name}/{rate}", "value": group[rate]}
     rest = {
         key: value for key, value in metrics.items() if key not in (*GROUPED, "overall", "count", "intervals")
     }

@@ -44,6 +44,7 @@ KEYS = (
 
 Prediction = dict[str, Any]
 Judged = tuple[Sequence[Prediction], Sequence[bool]]
+READING_RATES = ("exact_match", "cer", "wer")  # of each source that has transcriptions
 Column = tuple[np.ndarray, np.ndarray]  # each record's part of the numerator, and of the denominator
 
 
@@ -153,7 +154,9 @@ def summarize(
     metrics |= _error_rates(predictions, columns)
     columns |= counterfactual_columns(predictions, correct, roi_predictions, random_predictions, tolerance)
     columns |= consistency_columns(similarities, correct) if similarities is not None else {}
-    metrics["intervals"] = {}
+    read = _rates_of_reading(predictions, columns, by_source)
+    metrics["intervals"] = dict.fromkeys(read)
+    columns |= dict(list(read.items())[: MAX_GROUPS * len(READING_RATES)])
     columns["overall/accuracy"] = (right, np.ones(len(right)))
     for key, field, groups in (("by_question_type", "qtype", by_type), ("by_source", "source", by_source)):
         metrics["intervals"] |= {f"{key}/{name}/accuracy": None for name in groups}
@@ -212,6 +215,24 @@ def _error_rates(rows: Sequence[Prediction], columns: dict[str, Column]) -> dict
         "cer": character_error_rate(predictions, references),
         "wer": word_error_rate(predictions, references),
     }
+
+
+def _rates_of_reading(
+    rows: Sequence[Prediction], columns: dict[str, Column], by_source: dict[str, dict[str, Any]]
+) -> dict[str, Column]:
+    """Add exact matches, CER and WER to each source that has transcriptions, the largest sources first.
+
+    Returns:
+        The same record by record, for the intervals.
+    """
+    read, sources = {}, {row["source"] for row in rows if row["qtype"] == "transcription"}
+    for name in sorted(sources, key=lambda name: (-by_source[name]["count"], name)):
+        inside = np.array([row["source"] == name for row in rows])
+        for rate in READING_RATES:
+            above, below = (np.asarray(part) * inside for part in columns[rate])
+            by_source[name][rate] = _ratio((above, below))
+            read[f"by_source/{name}/{rate}"] = above, below
+    return read
 
 
 def _caption_consistency(
