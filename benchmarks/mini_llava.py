@@ -163,7 +163,7 @@ class Study:
                     folder / "predict.log",
                     *("predict.py", "--model_name_or_path", model, "--answer_style", "short"),
                     *("--records", self.data / test / "test.jsonl", "--output_file", answers),
-                    *("--cache_vision_features", self.output / "features"),
+                    *("--dtype", "bfloat16"),  # as in training
                 )
             if not (folder / "metrics.json").is_file():
                 options = ("--predictions_file", answers, "--output_dir", folder)
