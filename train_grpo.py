@@ -230,7 +230,7 @@ def main() -> None:
         print(f"warning: {start}: not fine-tuned on {STYLE} answers; few may earn", file=sys.stderr)
 
     if args.share_prompts:
-        check_kernel(model, "--share_prompts false")
+        check_kernel(model, "--share_prompts")
     rows = rollout_rows(train, encoder, settings.box_format)
     generating = rollout_processor(processor, encoder)
     check_prompts(generating, encoder, [rows[index] for index in range(min(len(rows), 8))])

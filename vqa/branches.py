@@ -166,11 +166,11 @@ def attention_kernel(model: nn.Module) -> str:
     return model.config.get_text_config()._attn_implementation
 
 
-def may_share_rows(config: Any, asked: bool | None) -> bool:
+def may_share_rows(config: Any, asked: bool | None, option: str = "--group_by_image") -> bool:
     """Whether questions of an image can share a row in a model of this config.
 
     Args:
-        asked: `--group_by_image`; None where it was left open.
+        asked: the option's value; None where it was left open.
 
     Raises:
         UserError: it was asked for, and they cannot.
@@ -178,26 +178,27 @@ def may_share_rows(config: Any, asked: bool | None) -> bool:
     possible = family_of(config).shares_rows
     if asked and not possible:
         raise UserError(
-            f"--group_by_image true: {config.model_type} makes masks of its own, under which questions of a "
-            "row would see each other; use --group_by_image false"
+            f"{option} true: {config.model_type} makes masks of its own, under which questions of a row "
+            f"would see each other; use {option} false"
         )
     return possible
 
 
-def check_kernel(model: nn.Module, remedy: str = "--group_by_image false") -> None:
-    """Refuse an attention implementation under which questions of a row would see each other.
+def check_kernel(model: nn.Module, option: str = "--group_by_image") -> None:
+    """Refuse a model or attention implementation under which questions of a row would see each other.
 
     Args:
-        remedy: the option that does without such rows.
+        option: what asked for such rows.
 
     Raises:
-        UserError: it is none of `MASKED_ATTENTION`.
+        UserError: the family cannot, or the implementation is none of `MASKED_ATTENTION`.
     """
+    may_share_rows(model.config, True, option)
     kernel = attention_kernel(model)
     if kernel in MASKED_ATTENTION:
         return
     reason = "adds a boolean mask as if it were a bias" if kernel == "eager" else "takes no such mask"
     raise UserError(
         f"--attn_implementation {kernel}: {reason}, so branches of a row would see each other; "
-        f"use {' or '.join(MASKED_ATTENTION)}, or {remedy}"
+        f"use {' or '.join(MASKED_ATTENTION)}, or {option} false"
     )

@@ -125,7 +125,9 @@ class _GrammarMask(LogitsProcessor):
             for row, matcher in enumerate(self.matchers):
                 if matcher is not None and not matcher.is_terminated():
                     matcher.fill_next_token_bitmask(self.bitmask, row)
-                    masked[row, self.other_ends] = -torch.inf  # a grammar of any text takes their names for it
+                    masked[
+                        row, self.other_ends
+                    ] = -torch.inf  # a grammar of any text takes their names for it
             xgrammar.apply_token_bitmask_inplace(masked, self.bitmask.to(scores.device))
         chosen = masked.argmax(-1)
         log_probs = (scores.gather(-1, chosen[:, None])[:, 0] - log_norms).tolist()
