@@ -11,7 +11,7 @@ import pytest
 
 import evaluate
 from tests.helpers import write_color_records
-from vqa.benchmark_runs import find_benchmarks, predict_records
+from vqa.benchmark_runs import find_benchmarks, is_predicted, predict_records
 from vqa.cli import parse_arguments
 from vqa.errors import InputErrors, UserError
 from vqa.files import sha256_file
@@ -320,6 +320,16 @@ def test_predictions_are_made_anew_when_something_changed(tmp_path, predictor):
     config = tmp_path / "predict.yaml"
     config.write_text("decoding: free\n")
     assert predict_records(predictor, str(model), records, output, str(config))
+    manifest = output.with_suffix(".manifest.json")
+    made = json.loads(manifest.read_text())
+    settings = made["config"] | {"target_risk": 0.1}
+    manifest.write_text(json.dumps(made | {"config": settings}))
+    kept = model / "abstention.json"
+    assert not is_predicted(output, settings)
+    for seconds in (-1, 1):
+        kept.touch()
+        os.utime(kept, ns=(output.stat().st_mtime_ns + seconds * 10**9,) * 2)
+        assert is_predicted(output, settings) == (seconds < 0)
     with pytest.raises(UserError, match="exit code 3"):
         predict_records(predictor, "broken", records, tmp_path / "other.jsonl")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from vqa.abstention_file import ABSTENTION_FILE
 from vqa.errors import UserError
 from vqa.files import sha256_file
 from vqa.prediction_runs import model_files
@@ -82,7 +83,7 @@ def predict_records(
 def is_predicted(output_file: Path, settings: dict[str, Any]) -> bool:
     """Whether a finished prediction file was made by these arguments, from these records and this model.
 
-    The model's files must not be newer than the predictions.
+    The model's files, and the threshold kept with them if it was used, must not be newer than these.
     """
     manifest_file = output_file.with_suffix(".manifest.json")
     if not (output_file.is_file() and manifest_file.is_file()):
@@ -98,6 +99,10 @@ def is_predicted(output_file: Path, settings: dict[str, Any]) -> bool:
         return False
     written = output_file.stat().st_mtime_ns
     folders = (settings["model_name_or_path"], settings.get("adapter"))
+    if settings.get("target_risk") is not None:
+        kept = Path(settings.get("abstention_file") or Path(folders[1] or folders[0]) / ABSTENTION_FILE)
+        if not kept.is_file() or kept.stat().st_mtime_ns > written:
+            return False
     return all(changed <= written for folder in folders for _, _, changed in model_files(folder))
 
 
