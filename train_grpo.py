@@ -41,7 +41,7 @@ from vqa.encoding import PromptEncoder
 from vqa.errors import UserError
 from vqa.feature_memory import remember_features
 from vqa.live_counterfactuals import LiveCounterfactuals
-from vqa.models import shipped_config
+from vqa.models import family_of, shipped_config
 from vqa.rollout_plan import print_rollout_plan
 from vqa.rollouts import (
     RECORDED,
@@ -270,6 +270,12 @@ def main() -> None:
     )
     trainer.reward_func_names = list(rewards)  # as in the config, for the logs
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if counterfactuals and sharded and not family_of(model.config).shares_rows:
+        # Its candidates are scored by a forward each, and all processes must run as many.
+        raise UserError(
+            f"--weights counterfactual: in {model.config.model_type} it cannot be measured with FSDP and "
+            "DeepSpeed; launch with DDP, or leave it out"
+        )
     admit_records_without_images([trainer.model, trainer.ref_model], [train, validation], sharded)
     if not (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):  # there every process runs the tower
         remember_features(trainer.model, int(args.feature_memory * 2**30))

@@ -39,7 +39,7 @@ def count_tower(model) -> list[int]:
         pixels = args[0] if args else kwargs.get("pixel_values")
         seen.extend([1] * (len(pixels) if grid is None else len(grid)))
 
-    tower = inner.vision_tower if model.config.model_type == "llava" else inner.visual
+    tower = inner.visual if model.config.model_type.startswith("qwen") else inner.vision_tower
     tower.register_forward_pre_hook(count, with_kwargs=True)
     return seen
 

@@ -146,18 +146,15 @@ def test_pan_and_scan_is_refused(folder):
 
 def test_candidates_are_scored_as_by_a_plain_forward(model, records):
     network, encoder = model
-    for together in (True, False):
-        for record, decision in zip(
-            records, decide(network, encoder, records, "short", group_by_image=together), strict=True
-        ):
-            if is_closed(record):
-                (prompt,) = encoder.encode([record], "short")
-                expected = {
-                    text: plain_score(network, encoder, prompt, encoder.answer_ids(text))
-                    for text in candidates_of(record, False)
-                }
-                assert decision.scores == pytest.approx(expected, abs=1e-3)
-    assert any(is_closed(record) and record["images"] for record in records)
+    closed = [record for record in records if is_closed(record)]
+    assert {len(record["images"]) for record in closed} >= {0, 1}
+    for record, decision in zip(closed, decide(network, encoder, closed, "short"), strict=True):
+        (prompt,) = encoder.encode([record], "short")
+        expected = {
+            text: plain_score(network, encoder, prompt, encoder.answer_ids(text))
+            for text in candidates_of(record, False)
+        }
+        assert decision.scores == pytest.approx(expected, abs=1e-3)
 
 
 def test_written_tokens_are_those_of_plain_forwards(model, records):
@@ -267,10 +264,10 @@ def types_seen(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("method", ["traces", "dense", "sparse", "on_policy"])
+@pytest.mark.parametrize("method", ["dense", "sparse", "on_policy"])
 def test_distillation_into_a_cut_student(method, folder, tmp_path, types_seen):
-    more = ["--method", method, "--teacher_model_name_or_path", folder / "teacher", "--save_strategy", "no"]
-    more += ["--cache_teacher", tmp_path / "cache", "--max_completion_length", 4]
+    more = ["--method", method, "--teacher_model_name_or_path", folder / "teacher", "--freeze", "vision"]
+    more += ["--cache_teacher", tmp_path / "cache", "--max_completion_length", 4, "--save_strategy", "no"]
     more += ["--prune", "structured", "--pruning_steps", 0, "--target_sparsity", 0.3]
     run_main(train_distill, *options(folder, tmp_path, *more))
     assert True in types_seen

@@ -15,7 +15,8 @@ from torch import nn
 from vqa.feature_cache import connector_inputs, replay
 from vqa.models import family_of, inner_model
 
-FAMILIES = ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # whose image tensors can be told apart by image
+# Whose image tensors can be told apart by image.
+FAMILIES = ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3")
 
 
 class FeatureMemory:
