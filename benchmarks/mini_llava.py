@@ -90,6 +90,7 @@ class MiniLlavaBenchmark:
     train_pictures: int = option(1500, "of easy-VQA, the first")
     train_screens: int = option(600, "drawn")
     test_pictures: int = option(40, "of easy-VQA, the first, and as many new screens")
+    test_records: int = option(450, "of each test file, the first")
     jobs: int = option(1, "runs side by side, one thread each")
     output_dir: str = option("outputs/mini_llava/study", "where data, runs and numbers go")
 
@@ -163,7 +164,7 @@ class Study:
                     folder / "predict.log",
                     *("predict.py", "--model_name_or_path", model, "--answer_style", "short"),
                     *("--records", self.data / test / "test.jsonl", "--output_file", answers),
-                    *("--dtype", "bfloat16"),  # as in training
+                    *("--limit", self.args.test_records, "--dtype", "bfloat16"),  # as in training
                 )
             if not (folder / "metrics.json").is_file():
                 options = ("--predictions_file", answers, "--output_dir", folder)
