@@ -138,14 +138,16 @@ class Study:
         write_json(folder / "manifest.json", {"image_root": os.path.relpath((EASY / root).resolve(), folder)})
         write_jsonl(folder / f"{split}.jsonl", rows)
 
-    def train(self, name: str, start: Path | None, files: list[str], options: dict[str, Any]) -> Path:
+    def train(
+        self, name: str, connector: str, start: Path | None, files: list[str], options: dict[str, Any]
+    ) -> Path:
         """A run of train_sft.py from a model, or from the parts, where it has not been made."""
         folder = self.output / folder_name(name)
         if not (folder / "run.json").is_file():
             config = {**TRAINING, **options, "seed": self.args.seed, "output_dir": str(folder)}
             config["train_files"] = [str(self.data / f"{file}/train.jsonl") for file in files]
-            # The connector is behind what is cached: one cache for all.
-            config["cache_vision_features"] = str(self.output / "features")
+            # A cache knows how many tokens an image takes, which differs between connectors.
+            config["cache_vision_features"] = str(self.output / f"features_{connector}")
             if start is not None:
                 config["model_name_or_path"] = str(start)
             folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,11 @@ class Study:
         """Stage 1."""
         steps = {"max_steps": self.args.warm_up_steps}
         return self.train(
-            f"warm-up {connector}", None, ["captions"], {**MODEL, **CONNECTORS[connector], **WARM_UP, **steps}
+            f"warm-up {connector}",
+            connector,
+            None,
+            ["captions"],
+            {**MODEL, **CONNECTORS[connector], **WARM_UP, **steps},
         )
 
     def arm(self, name: str) -> Path:
@@ -186,7 +192,7 @@ class Study:
         if not options["lora_rank"]:
             options = {key: value for key, value in options.items() if key not in LORA}
         files = ["easy", "screens_answerable"] if name == ANSWERABLE_ONLY else ["easy", "absent", "screens"]
-        return self.train(name, self.warm_up(connector), files, options)
+        return self.train(name, connector, self.warm_up(connector), files, options)
 
     def run(self) -> dict[str, dict[str, Any]]:
         """All runs: name -> its numbers."""
