@@ -203,7 +203,9 @@ class Study:
         models["untrained"] = self.output / "warm_up_mlp/start"
         models["stage 1: captions"] = self.output / "warm_up_mlp"
         options = {**INSTRUCTIONS, **LORA, **SPECIALISE, "max_steps": self.args.specialise_steps}
-        models["stage 3: specialised"] = self.train("specialised", models[MAIN], ["easy", "absent"], options)
+        models["stage 3: specialised"] = self.train(
+            "specialised", "mlp", models[MAIN], ["easy", "absent"], options
+        )
         with ThreadPoolExecutor(self.args.jobs) as pool:
             judged = dict(zip(models, pool.map(self.judge, models, models.values()), strict=True))
         return {name: self.row(model, judged[name]) for name, model in models.items()}
