@@ -150,7 +150,7 @@ def draw_records(
 
 
 def draw_handwriting(
-    folder: Path, counts: Mapping[str, int], seed: int, blank: float, typefaces: str
+    folder: Path, counts: Mapping[str, int], seed: int, blank: float, typefaces: str = "known"
 ) -> dict[str, str | None]:
     """As `draw_records`, of sheets of handwriting that `prepare_data.py synth` draws."""
     truth: dict[str, str | None] = {}

@@ -131,8 +131,16 @@ def resolve_answers(args: PredictArguments) -> AnswerSettings:
 
 
 def resolve_grouping(args: PredictArguments) -> bool:
-    """As given, else whatever the model's family can."""
-    possible = may_share_rows(load_config(args.model_name_or_path), args.group_by_image)
+    """As given, else whatever the model's family can.
+
+    Raises:
+        UserError: it was asked for, and the family cannot.
+    """
+    try:
+        config = load_config(args.model_name_or_path)
+    except UserError:  # said again where the model is loaded; what is wrong with the records is said before
+        return args.group_by_image is not False
+    possible = may_share_rows(config, args.group_by_image)
     return possible if args.group_by_image is None else args.group_by_image
 
 
