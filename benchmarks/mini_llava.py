@@ -29,6 +29,7 @@ from safetensors import safe_open
 
 from benchmarks.medical import ROOT, script
 from vqa.cli import option, parse_arguments, run
+from vqa.errors import UserError
 from vqa.files import write_json, write_jsonl
 
 EASY = ROOT / "data/easy_vqa"
@@ -107,6 +108,10 @@ class Study:
         """Folders `easy`, `absent`, both together (`shapes`), `screens`; `captions`; `screens_answerable`."""
         if (self.data / "manifest.json").is_file():
             return
+        if not (EASY / "manifest.json").is_file():
+            raise UserError(
+                f"{EASY}: not there; python prepare_data.py convert --dataset easy_vqa (see --help)"
+            )
         pictures = {"train": self.args.train_pictures, "test": self.args.test_pictures}
         screens = {"train": self.args.train_screens, "test": self.args.test_pictures}
         for split in ("train", "test"):

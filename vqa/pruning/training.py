@@ -155,9 +155,8 @@ def pruning_rounds(
     A round starts from what came of the last, in `OUTPUT/round-N`; the last one's is in OUTPUT. A run that is
     resumed passes over rounds that are finished.
     """
-    if (
-        options.prune_rounds == 1 or args.dry_run
-    ):  # a dry run leaves nothing that a second round could start from
+    # A dry run leaves nothing that a second round could start from.
+    if options.prune_rounds == 1 or args.dry_run:
         yield names, args, options
         return
     config = load_config(names.model_name_or_path, args.trust_remote_code)
