@@ -158,11 +158,12 @@ class TrainsOnRows(AnswersForReal):
 @contextmanager
 def without_autocast(model: nn.Module) -> Iterator[None]:
     """Take off the mixed precision that accelerate puts around the forward of a model."""
-    decorated = model.__dict__.pop("forward")
+    decorated = model.__dict__.pop("forward", None)  # DeepSpeed has its own
     try:
         yield
     finally:
-        model.forward = decorated
+        if decorated is not None:
+            model.forward = decorated
 
 
 def compare_losses(grouped: float, single: float, tolerance: float) -> None:
