@@ -205,14 +205,14 @@ def test_attention_that_ignores_the_mask_is_found_out(tiny, records, tmp_path, b
 
 
 def test_rounding_is_no_leak(tiny, records, tmp_path):
-    """Attention whose output, in bfloat16 alone, depends on how a batch is laid out."""
+    """Under autocast alone every second loss is half a percent off, as that of SmolLM2-135M was."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import torch\n"
-        "plain = torch.nn.functional.scaled_dot_product_attention\n"
-        "def coarse(query, key, value, **kwargs):\n"
-        "    out = plain(query, key, value, **kwargs)\n"
-        "    return out * (1 + key.shape[-2] / 50) if query.dtype == torch.bfloat16 else out\n"
-        "torch.nn.functional.scaled_dot_product_attention = coarse\n"
+        "import itertools, torch\n"
+        "plain, errors = torch.nn.functional.cross_entropy, itertools.cycle([1.0, 1.005])\n"
+        "def coarse(*args, **kwargs):\n"
+        "    loss = plain(*args, **kwargs)\n"
+        "    return loss * next(errors) if torch.is_autocast_enabled('cpu') else loss\n"
+        "torch.nn.functional.cross_entropy = coarse\n"
     )
     options = ["--max_steps", "1", "--group_by_image", "true", "--bf16", "true"]
     result = train(tiny / "llava", records, tmp_path / "out", *options, env={"PYTHONPATH": str(tmp_path)})
